@@ -1,0 +1,121 @@
+"""The house keeps its order: one direction of imports, complete maps, one word per lecture, one truth about versions."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PACKAGES = [path.parent for path in sorted((ROOT / "coursekit").rglob("__init__.py"))]
+LECTURES = sorted(path.stem for path in (ROOT / "slides").glob("[0-9][0-9]_*.md"))
+
+
+def tracked(*patterns):
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name]
+
+
+def run(*command):
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_imports_run_one_way():
+    """The contracts of pyproject.toml: floors, exhaustive; bare Python in the number core; no cycles."""
+    result = run("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=" ".join)
+def test_sources_are_formatted_and_lint_free(command):
+    result = run("-m", "ruff", *command, ".")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_package_opens_with_a_complete_map(package):
+    """`__init__.py` is a docstring with one line a module, and nothing else: an import line tells which file to open."""
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    assert len(tree.body) == 1, "only a docstring"
+    mapped = {line.split()[0] for line in ast.get_docstring(tree).splitlines()[1:] if line.strip()}
+    modules = {p.stem for p in package.glob("*.py")} | {p.parent.name for p in package.glob("*/__init__.py")}
+    assert mapped == modules - {"__init__"}
+
+
+def test_import_is_light():
+    """`import coursekit` and the core of the number formats load neither torch nor numpy."""
+    code = "import sys, coursekit, coursekit.formats.scalar; print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert run("-c", code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("lecture", LECTURES)
+def test_one_word_per_lecture_everywhere(lecture):
+    word = lecture.split("_", 1)[1]
+    expected = [
+        f"notebooks/src/{lecture}.py",
+        f"notebooks/{lecture}.ipynb",
+        f"solutions/src/{lecture}.py",
+        f"solutions/{lecture}.ipynb",
+        f"exercises/{lecture}.ipynb",
+        f"coursekit/figures/{word}.py",
+        f"claims/{word}.py",
+        f"benchmarks/{word}.py",
+        f"tests/{word}",
+    ]
+    assert [name for name in expected if not (ROOT / name).exists()] == []
+
+
+def test_every_module_has_its_test():
+    """test_module.py for every module.py of a package."""
+    modules = [path for path in (ROOT / "coursekit").glob("*/*.py") if path.stem != "__init__"]
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [str(path) for path in modules if f"test_{path.stem}.py" not in tests] == []
+
+
+def requirements():
+    extras = PROJECT["optional-dependencies"].values()
+    return [Requirement(text) for text in [*PROJECT["dependencies"], *(text for group in extras for text in group)]]
+
+
+def test_the_lock_pins_every_dependency_within_its_bounds():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = {canonicalize_name(name): Version(version) for name, version in pins.items()}
+    assert all(pins[canonicalize_name(r.name)] in r.specifier for r in requirements())
+
+
+def test_environment_yml_holds_what_pyproject_holds():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert {re.split("[=<>]", entry)[0] for entry in conda} == {"python", "pip", "git", "nodejs"}
+    python = next(entry.split("=")[1] for entry in conda if entry.startswith("python="))
+    assert PROJECT["requires-python"] == f">={python},<3.14"
+    assert pip == ["-c constraints.txt", f"-e .[{','.join(PROJECT['optional-dependencies'])}]"]
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    readme, ci = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "`make test`" in readme and ci.rstrip().endswith("make test")
+
+
+def test_no_path_of_a_machine_is_committed():
+    """Executed notebooks and tables are the places where one slips in."""
+    home = re.compile(rb"(?<![\w.])/(home|root|Users|tmp|work)/\w")
+    texts = [path for path in tracked() if path.suffix in {".ipynb", ".md", ".py", ".toml", ".yml", ".json", ".css", ".js"}]
+    assert [str(path) for path in texts if path != Path(__file__) and home.search(path.read_bytes())] == []
+
+
+def test_the_version_is_one():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert str(citation["version"]) == PROJECT["version"]
+    assert f"## {PROJECT['version']}" in changelog
