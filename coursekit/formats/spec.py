@@ -1,23 +1,22 @@
 """A number format as one frozen record, and the table of all formats of the course.
 
-A floating-point format is five facts: how many exponent bits, how many mantissa bits, which bias, which codes are
-kept for infinity and NaN, and whether there is a sign. Everything else (largest number, smallest, spacing) follows and
-is computed here as a property. Bare Python: usable without numpy and torch.
+A floating-point format is five facts: how many exponent bits, how many mantissa bits, which bias, which codes
+are kept for infinity and NaN, and whether there is a sign. Everything else (largest number, smallest, spacing)
+follows and is computed here as a property. Bare Python: usable without numpy and torch.
 
 Layout of a code, from the highest bit: [sign] [exponent field, E bits] [mantissa field, M bits].
 
     exponent field > 0:  value = (-1)^sign * 2^(field - bias) * (1 + mantissa / 2^M)      normal
     exponent field = 0:  value = (-1)^sign * 2^(1 - bias)     * (0 + mantissa / 2^M)      subnormal
 
-What this leaves out: block formats share one scale among many elements; `BlockSpec` only names the parts, the arithmetic
-is in `formats.block`.
+What this leaves out: block formats share one scale among many elements; `BlockSpec` only names the parts, the
+arithmetic is in `formats.block`.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-
 
 SPECIALS = {
     "ieee": "the highest exponent field is reserved: mantissa 0 is infinity, any other mantissa is NaN",
@@ -31,8 +30,8 @@ SPECIALS = {
 class FloatSpec:
     """A floating-point format.
 
-    `specials` is a key of SPECIALS. `subnormals=False` gives exponent field 0 the same meaning as the others (E8M0, which
-    then has no zero). `source` names the document that defines the format.
+    `specials` is a key of SPECIALS. `subnormals=False` gives exponent field 0 the same meaning as the others (E8M0,
+    which then has no zero). `source` names the document that defines the format.
     """
 
     name: str
@@ -49,14 +48,15 @@ class FloatSpec:
             raise ValueError(f"specials must be one of {', '.join(SPECIALS)}; got {self.specials!r}.")
         if self.exponent_bits < 1 or self.mantissa_bits < 0:
             raise ValueError(
-                f"a float needs at least 1 exponent bit and 0 mantissa bits; got {self.exponent_bits} and {self.mantissa_bits}."
+                "a float needs at least 1 exponent bit and 0 mantissa bits; "
+                f"got {self.exponent_bits} and {self.mantissa_bits}."
             )
         if not self.signed and self.specials == "fnuz":
             raise ValueError("fnuz keeps NaN in the code of -0, so the format must be signed.")
         if self.max_exponent > 1023 or self.min_exponent - self.mantissa_bits < -1074:
             raise ValueError(
-                f"{self.name} reaches beyond a Python float (2^-1074 to 2^1023), which holds its values here exactly. "
-                "Use fewer exponent bits or another bias."
+                f"{self.name} reaches beyond a Python float (2^-1074 to 2^1023), which holds its values here "
+                "exactly. Use fewer exponent bits or another bias."
             )
 
     @property
@@ -93,7 +93,7 @@ class FloatSpec:
 
     @property
     def nan_code(self) -> int | None:
-        """Code of the NaN that encode() writes: the quiet one, sign bit clear except in fnuz. None if there is none."""
+        """Code of the quiet NaN with the sign bit clear (set in fnuz: the only NaN). None if there is none."""
         match self.specials:
             case "ieee" if self.mantissa_bits > 0:
                 return self.inf_code | (1 << (self.mantissa_bits - 1))
@@ -135,7 +135,7 @@ class FloatSpec:
 
 @dataclass(frozen=True)
 class IntSpec:
-    """A two's complement integer, read as code * 2^-fraction_bits (fraction_bits > 0: fixed point, as in MXINT8)."""
+    """A two's complement integer, read as code * 2^-fraction_bits (fraction_bits > 0: fixed point, as MXINT8)."""
 
     name: str
     bits: int
@@ -169,7 +169,7 @@ class BlockSpec:
 
     @property
     def bits_per_element(self) -> float:
-        """Storage per element, the block scales shared out; the one FP32 tensor scale of NVFP4 is not counted."""
+        """Storage per element, block scales shared out; NVFP4's one FP32 scale per tensor is not counted."""
         return self.element.bits + self.scale.bits / self.block_size
 
 
@@ -217,14 +217,31 @@ MXFP4 = BlockSpec("MXFP4", E2M1, 32, E8M0, OCP_MX)
 MXINT8 = BlockSpec("MXINT8", MXINT8_ELEMENT, 32, E8M0, OCP_MX)
 NVFP4 = BlockSpec("NVFP4", E2M1, 16, E4M3, NVIDIA_NVFP4, tensor_scale=True)
 
-FLOATS = (FP32, TF32, BF16, FP16, E5M2, E4M3, E3M2, E2M3, E2M1, E8M0, E4M3_IEEE, E3M4, E4M3FNUZ, E5M2FNUZ, E4M3B11FNUZ)
+FLOATS = (
+    FP32,
+    TF32,
+    BF16,
+    FP16,
+    E5M2,
+    E4M3,
+    E3M2,
+    E2M3,
+    E2M1,
+    E8M0,
+    E4M3_IEEE,
+    E3M4,
+    E4M3FNUZ,
+    E5M2FNUZ,
+    E4M3B11FNUZ,
+)
 INTS = (INT8, UINT8, INT4, UINT4, INT2, UINT2, MXINT8_ELEMENT)
 BLOCKS = (MXFP8_E5M2, MXFP8_E4M3, MXFP6_E3M2, MXFP6_E2M3, MXFP4, MXINT8, NVFP4)
 FORMATS = {spec.name: spec for spec in (*FLOATS, *INTS, *BLOCKS)}
 
 ALIASES = {
-    "FLOAT32": "FP32", "FLOAT16": "FP16", "HALF": "FP16", "BFLOAT16": "BF16", "FP8": "E4M3", "FP8_E4M3": "E4M3", "FP8_E5M2": "E5M2",
-    "FLOAT8_E4M3FN": "E4M3", "FLOAT8_E5M2": "E5M2", "FP6_E3M2": "E3M2", "FP6_E2M3": "E2M3", "FP4": "E2M1", "FP4_E2M1": "E2M1",
+    "FLOAT32": "FP32", "FLOAT16": "FP16", "HALF": "FP16", "BFLOAT16": "BF16",
+    "FP8": "E4M3", "FP8_E4M3": "E4M3", "FLOAT8_E4M3FN": "E4M3", "FP8_E5M2": "E5M2", "FLOAT8_E5M2": "E5M2",
+    "FP6_E3M2": "E3M2", "FP6_E2M3": "E2M3", "FP4": "E2M1", "FP4_E2M1": "E2M1",
 }  # fmt: skip
 
 
