@@ -1,0 +1,59 @@
+"""Parameters of a notebook: what it has, values from the command line, and a copy of the notebook that uses them."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+from collections.abc import Mapping
+
+from coursekit.publish.sources import CourseError
+
+PROFILES = ("ci", "cpu", "gpu")
+
+
+def parse_value(text: str):
+    """A Python literal (3, 1e-4, True, None, [1, 2]) as that value; anything else as the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parameters_of(notebook) -> dict[str, object]:
+    """{name: default} of the cell tagged `parameters`; {} if there is none. Only literal defaults are values, others None."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    found = {}
+    for node in ast.parse(cells[0].source).body if cells else []:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = _literal(node.value)
+    return found
+
+
+def _literal(node):
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def with_parameters(notebook, parameters: Mapping):
+    """A copy of the notebook whose parameters have these values; a plain copy if there are none to set.
+
+    Raises CourseError for a name that the notebook's `parameters` cell does not assign.
+    """
+    notebook = copy.deepcopy(notebook)
+    if not parameters:
+        return notebook
+    from papermill.parameterize import parameterize_notebook
+
+    known = parameters_of(notebook)
+    for name in parameters:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known) or 'none'}."
+            raise CourseError(f"the notebook has no parameter {name!r}. {hint}")
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill expects the key in every cell
+    notebook.metadata.setdefault("papermill", {})
+    return parameterize_notebook(notebook, dict(parameters))

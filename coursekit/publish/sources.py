@@ -1,0 +1,126 @@
+"""The written sources of the course: where they are, what they are called, and how they read as notebooks.
+
+A source is a Python file in jupytext's py:percent form, `notebooks/src/NN_word.py` or `solutions/src/NN_word.py`. It needs
+no header: the build gives every notebook the same kernelspec. One cell is tagged `parameters` and holds `PROFILE = "ci"`
+and whatever else a run may want to set. A run's own values are put into a cell *after* it, so sizes that depend on the
+profile belong into the cell after that:
+
+    # %% tags=["parameters"]
+    PROFILE = "ci"
+
+    # %%
+    samples = {"ci": 10_000, "cpu": 1_000_000, "gpu": 100_000_000}[PROFILE]
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+FOLDERS = ("notebooks", "solutions")
+FILE_PATTERN = "[0-9][0-9]_*.py"
+
+
+class CourseError(Exception):
+    """Something the caller can put right; the message says what was expected, what came and what to do."""
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """One written notebook. `folder` is "notebooks" or "solutions", `name` is NN_word."""
+
+    root: Path
+    folder: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.folder / "src" / f"{self.name}.py"
+
+    @property
+    def built(self) -> Path:
+        """The committed, executed notebook."""
+        return self.root / self.folder / f"{self.name}.ipynb"
+
+    @property
+    def label(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The course's folder: the first one upwards from `start` (default: here), else the one that coursekit lies in.
+
+    Raises CourseError if neither belongs to the course.
+    """
+    start = (start or Path.cwd()).resolve()
+    package = Path(__file__).resolve()
+    for folder in (start, *start.parents, *package.parents):
+        if is_root(folder):
+            return folder
+    raise CourseError(
+        f"expected to be in the folder of the course, or below it; {start} is not. Change to your clone of the course."
+    )
+
+
+def is_root(folder: Path) -> bool:
+    """Whether the folder's pyproject.toml is that of the project coursekit."""
+    project = folder / "pyproject.toml"
+    if not project.is_file():
+        return False
+    return tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("name") == "coursekit"
+
+
+def all_sources(root: Path) -> list[Source]:
+    """Lectures first, then solutions, each in order of their number."""
+    return [
+        Source(root, folder, path.stem)
+        for folder in FOLDERS
+        for path in sorted((root / folder / "src").glob(FILE_PATTERN))
+    ]
+
+
+def pick(sources: list[Source], names: tuple[str, ...]) -> list[Source]:
+    """The sources that `names` mean; all of them if there are no names.
+
+    A name is 01_formats, 01, 1 or formats (lecture and solution), solutions/01_formats (that one), or the path of a file.
+    Raises CourseError with the nearest names for a name that means none.
+    """
+    return (
+        [s for s in sources if any(matches(s, name) for name in names)] if _known(sources, names) else sources
+    )
+
+
+def matches(source: Source, name: str) -> bool:
+    """Whether `name` means this source."""
+    *folders, last = name.replace("\\", "/").split("/")
+    stem = last.removesuffix(".py").removesuffix(".ipynb")
+    in_folder = not set(folders) & set(FOLDERS) or source.folder in folders
+    number, _, word = source.name.partition("_")
+    return in_folder and stem in (source.name, word, number, number.lstrip("0") or "0")
+
+
+def _known(sources: list[Source], names: tuple[str, ...]) -> bool:
+    for name in names:
+        if not any(matches(source, name) for source in sources):
+            raise CourseError(f"there is no notebook {name!r}. {did_you_mean(name, sources)}")
+    return bool(names)
+
+
+def did_you_mean(name: str, sources: list[Source]) -> str:
+    known = list(dict.fromkeys([s.name for s in sources] + [s.label for s in sources]))
+    words = {word: known_name for known_name in known for word in (known_name, known_name.partition("_")[2])}
+    near = list(dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words, n=3)))
+    everything = ", ".join(dict.fromkeys(s.name for s in sources)) or "none yet"
+    return f"Did you mean {' or '.join(near)}?" if near else f"There are: {everything}."
+
+
+def read_source(path: Path):
+    """The source as a notebook without outputs: cells with their tags, the course's kernelspec, nothing of jupytext."""
+    import jupytext
+
+    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.metadata = type(notebook.metadata)({"kernelspec": KERNELSPEC})
+    return notebook
