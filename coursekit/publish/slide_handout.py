@@ -1,0 +1,71 @@
+"""A handout: one A4 page per slide, the slide above and the teacher's notes below. Marp has no such layout.
+
+Marp's bare template is a plain list of slides, each an SVG element; in the browser each is moved onto a page of
+its own, its notes are set below it, and Chromium prints.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from coursekit.publish.slide_marp import find_chromium
+from coursekit.publish.sources import CourseError
+
+PAGE_CSS = """
+@page { size: A4; margin: 14mm 16mm; }
+html { color-scheme: light; }
+body { margin: 0; background: #fff; }
+.page { height: 268mm; overflow: hidden; break-after: page; display: flex; flex-direction: column; gap: 7mm; }
+.page:last-of-type { break-after: auto; }
+.page > svg { display: block; width: 176mm; height: 99mm; margin: .5mm; flex: none; outline: .3mm solid #c8ccd2; }
+.notes { color: #1d2530; font: 11pt/1.5 system-ui, "Liberation Sans", sans-serif; }
+.notes p { margin: 0 0 2.6mm; }
+.foot { margin-top: auto; display: flex; justify-content: space-between; font: 9pt system-ui, sans-serif; }
+"""
+
+ARRANGE = """([notes, title, css]) => {
+  const slides = [...document.querySelectorAll('svg[data-marpit-svg]')]
+  document.head.insertAdjacentHTML('beforeend', `<style>${css}</style>`)
+  slides.forEach((slide, i) => {
+    const page = document.createElement('div')
+    page.className = 'page'
+    page.innerHTML = `<div class="notes">${notes[i]}</div>
+      <div class="foot"><span>${title}</span><span>${i + 1} / ${slides.length}</span></div>`
+    slide.replaceWith(page)
+    page.prepend(slide)
+  })
+  const pages = [...document.querySelectorAll('.page')]
+  return [slides.length, pages.flatMap((p, i) => p.scrollHeight > p.clientHeight + 1 ? [i + 1] : [])]
+}"""
+
+
+def print_handout(bare: Path, notes: list[str], title: str, output: Path) -> None:
+    """Print marp's bare HTML as a handout, with one string of Markdown notes per slide.
+
+    Raises CourseError if the notes of a slide do not fit on its page.
+    """
+    from nbconvert.filters import markdown2html
+    from playwright.sync_api import sync_playwright
+
+    written = [markdown2html(note) for note in notes]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox_arguments())
+        try:
+            page = browser.new_page()
+            page.goto(bare.resolve().as_uri())
+            page.emulate_media(media="print")
+            drawn, overfull = page.evaluate(ARRANGE, [written, title, PAGE_CSS])
+            assert drawn == len(notes), f"marp drew {drawn} slides, the source has {len(notes)}"
+            if overfull:
+                raise CourseError(
+                    f"the notes of slides {overfull} do not fit on a handout page. Shorten them."
+                )
+            page.pdf(path=str(output), prefer_css_page_size=True, print_background=True)
+        finally:
+            browser.close()
+
+
+def sandbox_arguments() -> list[str]:
+    """Chromium refuses its sandbox to root, as in containers."""
+    return ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
