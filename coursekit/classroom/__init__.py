@@ -1,0 +1,13 @@
+"""What a notebook imports to teach; light, everything heavy is imported when it is needed.
+
+card      a small boxed message: text, HTML, light and dark
+predict   a guess noted before the answer is shown
+compare   how many values of ours and of a library differ, and which
+show      source, one line of comparison, a takeaway, a budget
+machine   cores, memory, disk, versions, tools: facts about this machine
+speed     which number formats this machine multiplies fast
+doctor    both as one report, with what each missing piece disables
+sandbox   run a student's function: stop runaway loops, explain errors
+check     an exercise, its typical mistakes, and the verdict on an answer
+checks    the exercises, one module a lecture
+"""
