@@ -2,7 +2,8 @@
 
 spec       a number format as one frozen record, and the table of all of them
 scalar     decode, encode and round one number, every rule spelled out: the definition (bare Python)
-tensor     the same for whole tensors without a branch, equal to `scalar` on every code
+rounder    rounding without a branch: the hardware's addition does it
+tensor     the same as scalar for whole tensors, equal to it on every code
 block      many elements that share one scale: MXFP8, MXFP6, MXFP4, MXINT8 and NVFP4
 summation  what rounding does to a long sum, and the cures: Kahan, pairwise, stochastic rounding
 """

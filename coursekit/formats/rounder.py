@@ -1,0 +1,198 @@
+"""The arithmetic under `tensor`: round a piece of a tensor to a format, with no branch per element.
+
+`scalar` divides by the ulp, rounds to an integer and multiplies back. Adding a large number does all three at once.
+Let a = |x| lie in the binade of E (a power of two, E <= a < 2E) and, on a float32 carrier, take
+
+    c = E * 2^(23 - M)          so that float32's own ulp at c is the ulp of the format at a
+
+Then the hardware's addition a + c rounds a to a multiple of that ulp, ties to even, and (a + c) - c is the answer.
+Below the smallest normal number E stays put, which is all there is to subnormals. Inside a + c the lowest bits *are*
+the integer n = a / ulp, so the code is a subtraction of bit patterns away.
+
+A bool tensor costs more than all of this together, so comparisons are made on bit patterns (they are ordered like the
+magnitudes, NaN above infinity): (limit - pattern) >> 31 is a mask of ones where pattern > limit, else of zeros.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coursekit.formats.spec import FloatSpec, IntSpec
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """The float type that the arithmetic runs in, and the integer type that sees its bits."""
+
+    float: torch.dtype
+    int: torch.dtype
+    bits: int
+    mantissa_bits: int
+    max_exponent: int
+
+    def pattern(self, value: float) -> int:
+        """The bits of a non-negative value as a signed integer."""
+        floats, ints = ("<f", "<i") if self.bits == 32 else ("<d", "<q")
+        return struct.unpack(ints, struct.pack(floats, value))[0]
+
+    def holds(self, fmt: FloatSpec) -> bool:
+        """Whether no c overflows, no ulp is subnormal, and every input divided by its ulp is exact."""
+        highest_c = fmt.max_exponent + 2 + self.mantissa_bits - fmt.mantissa_bits
+        lowest_ulp = fmt.min_exponent - fmt.mantissa_bits
+        return highest_c <= self.max_exponent and 1 - self.max_exponent <= lowest_ulp <= 0
+
+
+FLOAT32 = Carrier(torch.float32, torch.int32, 32, 23, 127)
+FLOAT64 = Carrier(torch.float64, torch.int64, 64, 52, 1023)
+
+
+def to_integer(q: Tensor, negative: Tensor, rounding: str, generator: torch.Generator | None) -> Tensor:
+    """q >= 0 to whole numbers; `negative` says on which side of zero each number really is. NaN stays NaN."""
+    if rounding == "nearest_even":
+        return q.round()
+    lower = q.floor()
+    rest = q - lower
+    match rounding:
+        case "nearest_away":
+            away = rest >= 0.5  # not floor(q + 0.5): 0.49999997 + 0.5 is 1 in float32
+        case "toward_zero":
+            return lower
+        case "up":
+            away = (rest > 0) & ~negative
+        case "down":
+            away = (rest > 0) & negative
+        case "stochastic":
+            away = torch.rand(q.shape, dtype=q.dtype, device=q.device, generator=generator) < rest
+    return lower + away
+
+
+class FloatRounder:
+    """Rounds pieces of a tensor to one floating-point format; `values` and `codes` finish the same `_add_c`."""
+
+    def __init__(self, fmt: FloatSpec, carrier: Carrier, rounding: str, saturate: bool, generator):
+        self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
+        self.c_over_e = 2.0 ** (carrier.mantissa_bits - fmt.mantissa_bits)
+        no_specials = fmt.inf_code is None and fmt.nan_code is None
+        # Larger magnitudes are clipped to `top`: the largest number, or the one that would come after it. The code
+        # after the largest is infinity in ieee formats, NaN in fn, and in fnuz again NaN (0x7f + 1 = 0x80).
+        after_max = fmt.max + 2.0 ** (fmt.max_exponent - fmt.mantissa_bits)
+        self.top, self.top_code = (
+            (fmt.max, fmt.max_code) if saturate or no_specials else (after_max, fmt.max_code + 1)
+        )
+
+    def values(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
+        """out <- x rounded. x is of the carrier's float type; a and e are scratch of the same length."""
+        s = self._magnitude(x, a)
+        a.clamp_(max=self.top)  # keeps NaN
+        self._add_c(s, a, e)
+        a.sub_(e, alpha=self.c_over_e)
+        if self.top > self.fmt.max:
+            special = torch.inf if self.fmt.inf_code is not None else torch.nan
+            bits = a.view(self.carrier.int)  # top = 2^k has no mantissa bits, so OR makes it infinity
+            bits |= self._ones_above(self.fmt.max, bits).bitwise_and_(self.carrier.pattern(special))
+        if self.fmt.nan_code is None:
+            s = self._nan_to_zero(s, a)
+        if self.fmt.specials == "fnuz":
+            out.copy_(a.copysign_(s).add_(0.0))  # -0 + 0 = +0
+        elif out.dtype == s.dtype:
+            torch.copysign(a, s, out=out)
+        else:
+            out.copy_(a.copysign_(s))
+
+    def codes(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
+        """out <- the codes of x rounded; arguments as in values()."""
+        fmt, carrier = self.fmt, self.carrier
+        s = self._magnitude(x, a)
+        bits, index = a.view(carrier.int), e.view(carrier.int)
+        nan_code = fmt.sign_mask if fmt.nan_code is None else fmt.nan_code
+        correction = nan_code - self.top_code
+        is_nan = self._ones_above(torch.inf, bits) if correction else None
+        bits.clamp_(max=carrier.pattern(self.top))  # as an integer: clips NaN to top as well
+        self._add_c(s, a, e)
+        # code = n + (binade index << M), and bits = n + (exponent field of c << 23)
+        index >>= carrier.mantissa_bits
+        bits.sub_(index, alpha=(1 << carrier.mantissa_bits) - (1 << fmt.mantissa_bits))
+        bits -= self._code_offset()
+        if is_nan is not None:
+            bits += is_nan.bitwise_and_(correction)
+        if fmt.signed:
+            self._add_sign(s, bits, index)
+        out.copy_(bits)
+
+    def _magnitude(self, x: Tensor, a: Tensor) -> Tensor:
+        """a <- |x|, NaN where the format has no sign or no zero for it. Returns x, whose sign the result gets."""
+        if self.fmt.signed:
+            torch.abs(x, out=a)
+            return x
+        s = x.abs().masked_fill_(x < 0 if self.fmt.has_zero else x <= 0, torch.nan)
+        torch.clamp(s, min=0.0 if self.fmt.has_zero else self.fmt.min_normal, out=a)
+        return s
+
+    def _add_c(self, s: Tensor, a: Tensor, e: Tensor) -> None:
+        """a <- a + c, rounded on the way; e <- E."""
+        if self.rounding in ("toward_zero", "up", "down"):
+            self._stop_at_max(s, a)
+        torch.bitwise_and(
+            a.view(self.carrier.int), self.carrier.pattern(torch.inf), out=e.view(self.carrier.int)
+        )
+        e.clamp_(min=self.fmt.min_normal)
+        if self.rounding != "nearest_even":  # the addition below is then exact
+            ulp = e * 2.0**-self.fmt.mantissa_bits
+            a.copy_(to_integer(a / ulp, s < 0, self.rounding, self.generator) * ulp)
+        a.add_(e, alpha=self.c_over_e)
+
+    def _stop_at_max(self, s: Tensor, a: Tensor) -> None:
+        """a <- the largest number, where a finite |s| lies beyond it and is rounded inwards."""
+        negative = s < 0
+        inwards = {"toward_zero": torch.ones_like(negative), "up": negative, "down": ~negative}[self.rounding]
+        a.copy_(torch.where(inwards & (s.abs() < torch.inf), a.clamp(max=self.fmt.max), a))
+
+    def _ones_above(self, limit: float, bits: Tensor) -> Tensor:
+        """All ones where the pattern is above that of `limit`, else all zeros."""
+        return (self.carrier.pattern(limit) - bits).bitwise_right_shift_(self.carrier.bits - 1)
+
+    def _code_offset(self) -> int:
+        """What `codes` still has to subtract: the exponent fields of c / E and of the lowest binade."""
+        fmt, carrier = self.fmt, self.carrier
+        c_field = (carrier.mantissa_bits - fmt.mantissa_bits) << carrier.mantissa_bits
+        lowest = fmt.min_exponent + carrier.max_exponent + (0 if fmt.subnormals else 1)
+        return c_field + (lowest << fmt.mantissa_bits)
+
+    def _add_sign(self, s: Tensor, bits: Tensor, scratch: Tensor) -> None:
+        """bits <- magnitude codes with the sign bit of s."""
+        fmt = self.fmt
+        torch.bitwise_right_shift(s.view(self.carrier.int), self.carrier.bits - 1, out=scratch)  # -1 or 0
+        if fmt.specials == "fnuz":  # neither zero nor NaN has a sign
+            scratch &= (-bits & (bits - fmt.nan_code)) >> (self.carrier.bits - 1)
+        bits.sub_(scratch, alpha=fmt.sign_mask)
+        if fmt.nan_code is None:
+            bits &= 2 * fmt.sign_mask - 1  # -0 minus the sign of -NaN: carries out of the code and leaves +0
+
+    def _nan_to_zero(self, s: Tensor, a: Tensor) -> Tensor:
+        """a <- 0 where NaN. Returns the numbers whose sign the result gets: s, negated where it is NaN."""
+        is_nan = a.isnan()
+        a.masked_fill_(is_nan, 0.0)
+        return torch.where(is_nan, -s, s) if self.fmt.signed else s
+
+
+class IntRounder:
+    """Rounds pieces of a tensor to one integer format: clamp(round(x / ulp)), NaN is 0."""
+
+    def __init__(self, fmt: IntSpec, carrier: Carrier, rounding: str, generator: torch.Generator | None):
+        self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
+
+    def values(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
+        out.copy_(self._integers(x, a) * self.fmt.ulp)
+
+    def codes(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
+        out.copy_(self._integers(x, a).to(torch.int64) & ((1 << self.fmt.bits) - 1))
+
+    def _integers(self, x: Tensor, a: Tensor) -> Tensor:
+        torch.abs(x, out=a).div_(self.fmt.ulp)
+        n = to_integer(a, x < 0, self.rounding, self.generator).copysign_(x)
+        n.clamp_(self.fmt.min / self.fmt.ulp, self.fmt.max / self.fmt.ulp)
+        return torch.nan_to_num_(n).add_(0.0)  # integers have no -0

@@ -1,0 +1,217 @@
+"""Encode, decode and round whole tensors: any shape, any float or integer dtype, any device.
+
+Equal to `scalar` on every code and in every special case; see the table there. The arithmetic is in `rounder`; this
+module checks what comes in and feeds it in pieces that stay in the cache. Float64 input, and formats whose exponent is
+as wide as float32's, are carried in float64, so that nothing is rounded twice.
+
+Gradients: none. Rounding is flat almost everywhere, and results are detached. For a straight-through estimate write
+`x + (round_to(x, fmt) - x).detach()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from coursekit.formats.rounder import FLOAT32, FLOAT64, Carrier, FloatRounder, IntRounder
+from coursekit.formats.scalar import ROUNDINGS
+from coursekit.formats.spec import FloatSpec, IntSpec
+
+PIECE = 1 << 15  # elements; input, output and two scratch buffers of this size share a 1 MiB cache
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32)
+
+
+def encode(
+    x: Tensor,
+    fmt: FloatSpec | IntSpec,
+    *,
+    rounding: str = "nearest_even",
+    saturate: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Codes of the numbers in `fmt` that x rounds to.
+
+    x         any shape, float or integer; every value is taken exactly, int64 and float64 too
+    returns   same shape, one code per element: uint8 up to 8 bits, int32 up to 31, int64 for 32
+    rounding  one of scalar.ROUNDINGS; "stochastic" draws from `generator` (None: torch's default one)
+
+    Raises TypeError for bool, complex and uint64 input, ValueError for an unknown rounding.
+    """
+    rounder = _rounder(x, fmt, rounding, saturate, generator)
+    out = torch.empty(x.shape, dtype=code_dtype(fmt), device=x.device)
+    for x_piece, out_piece, a, e in _pieces(x, out, rounder.carrier):
+        rounder.codes(x_piece, out_piece, a, e)
+    return out
+
+
+def round_to(
+    x: Tensor,
+    fmt: FloatSpec | IntSpec,
+    *,
+    rounding: str = "nearest_even",
+    saturate: bool = False,
+    generator: torch.Generator | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The numbers in `fmt` that x rounds to, in x's own float dtype (float32 for integer and float8 input).
+
+    Arguments as in encode(). `out` receives the result and may be x itself. A rounded number that x's dtype cannot
+    hold becomes what torch makes of it there (float16 65504 is 65536 in BF16, which as float16 is inf).
+
+    >>> from coursekit.formats.spec import E4M3
+    >>> round_to(torch.tensor([0.1, 1000.0]), E4M3, saturate=True)
+    tensor([1.0156e-01, 4.4800e+02])
+
+    Raises as encode(), and ValueError if `out` does not match.
+    """
+    rounder = _rounder(x, fmt, rounding, saturate, generator)
+    dtype = x.dtype if x.dtype in FLOATS else torch.float32
+    out = torch.empty(x.shape, dtype=dtype, device=x.device) if out is None else out
+    if (out.shape, out.dtype, out.device) != (x.shape, dtype, x.device):
+        raise ValueError(
+            f"out must be {dtype}, {tuple(x.shape)}, on {x.device}; got {out.dtype}, {tuple(out.shape)}, on {out.device}. "
+            "Leave it out, or make it with torch.empty_like(x)."
+        )
+    target = (
+        out.detach() if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
+    )
+    for x_piece, out_piece, a, e in _pieces(x, target, rounder.carrier):
+        rounder.values(x_piece, out_piece, a, e)
+    return out if target.data_ptr() == out.data_ptr() else out.detach().copy_(target)
+
+
+def decode(codes: Tensor, fmt: FloatSpec | IntSpec, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The numbers that the codes stand for, as `dtype` (float32 holds every format of the course exactly).
+
+    codes  integers of any shape, 0 to 2^bits - 1
+
+    Many short codes are looked up in the table of all values: faster than computing each. Raises TypeError if the
+    codes are no integers, ValueError if one has more bits than the format.
+    """
+    _check_codes(codes, fmt)
+    if fmt.bits > 16 or codes.numel() <= 1 << fmt.bits:
+        return _values_of(codes, fmt).to(dtype)
+    table = all_values(fmt, dtype, codes.device)
+    out = torch.empty(codes.shape, dtype=dtype, device=codes.device)
+    for codes_piece, out_piece in _flat_pieces(codes, out):
+        torch.index_select(table, 0, codes_piece.to(torch.int32), out=out_piece)
+    return out
+
+
+def all_values(
+    fmt: FloatSpec | IntSpec, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Tensor:
+    """[2^bits] the number of every code, in the order of the codes. Raises ValueError beyond 19 bits."""
+    _check_format(fmt)
+    if fmt.bits > 19:
+        raise ValueError(f"{fmt.name} has 2^{fmt.bits} codes, too many to list. Decode the ones you need.")
+    return _values_of(torch.arange(1 << fmt.bits, device=device), fmt).to(dtype)
+
+
+def code_dtype(fmt: FloatSpec | IntSpec) -> torch.dtype:
+    """The integer type that holds one code per element."""
+    return torch.uint8 if fmt.bits <= 8 else torch.int32 if fmt.bits < 32 else torch.int64
+
+
+def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
+    """float64 [...] of integer codes [...]: the definition in `spec`, term by term."""
+    codes = codes.to(torch.int64)
+    if isinstance(fmt, IntSpec):
+        negative = (codes >> (fmt.bits - 1)) * fmt.signed
+        return (codes - (negative << fmt.bits)).double() * fmt.ulp
+    magnitude = codes & ~fmt.sign_mask
+    field = magnitude >> fmt.mantissa_bits
+    hidden_one = (field > 0) if fmt.subnormals else torch.ones_like(field)
+    n = (magnitude & ((1 << fmt.mantissa_bits) - 1)) + (hidden_one << fmt.mantissa_bits)
+    exponent = field.clamp(min=int(fmt.subnormals)) - fmt.bias
+    ulp = ((exponent - fmt.mantissa_bits + 1023) << 52).view(torch.float64)  # 2^k, written down as its bits
+    values = (n * ulp).masked_fill_(magnitude > fmt.max_code, torch.nan)
+    if fmt.inf_code is not None:
+        values.masked_fill_(magnitude == fmt.inf_code, torch.inf)
+    if fmt.specials == "fnuz":
+        values.masked_fill_(codes == fmt.nan_code, torch.nan)
+    return torch.where((codes & fmt.sign_mask) != 0, -values, values)
+
+
+def _pieces(x: Tensor, out: Tensor, carrier: Carrier) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """(piece of x as the carrier's floats, piece of out, scratch, scratch), all flat and of one length."""
+    scratch = None
+    for x_piece, out_piece in _flat_pieces(x, out):
+        if scratch is None:
+            scratch = torch.empty(2, x_piece.numel(), dtype=carrier.float, device=x.device)
+        a, e = scratch[:, : x_piece.numel()]
+        yield _carried(x_piece, carrier), out_piece, a, e
+
+
+def _flat_pieces(x: Tensor, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pieces of both that fit a CPU's cache. A GPU, and a compiler that fuses the operations, get all at once."""
+    whole = x.device.type != "cpu" or torch.compiler.is_compiling()
+    size = max(x.numel(), 1) if whole else PIECE
+    return zip(x.detach().reshape(-1).split(size), out.view(-1).split(size), strict=True)
+
+
+def _carried(x: Tensor, carrier: Carrier) -> Tensor:
+    """x as the carrier's floats, exactly as far as any format can tell.
+
+    An int64 beyond 2^53 has more bits than a float64: its last 11 become a single one that says "there was more"
+    (rounding to odd), so that rounding to any format comes out as if from the integer itself.
+    """
+    if x.dtype != torch.int64:
+        return x.to(carrier.float)
+    rest = x & 0x7FF
+    sticky = x - rest + (rest != 0) * 0x400
+    return torch.where((x >= -(1 << 53)) & (x <= 1 << 53), x, sticky).to(carrier.float)
+
+
+def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool, generator):
+    """The rounder for these inputs, after checking them at the door."""
+    _check_format(fmt)
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"expected a torch.Tensor, got {type(x).__name__}. Use torch.as_tensor(x), or formats.scalar."
+        )
+    if not (x.dtype.is_floating_point or x.dtype in INTEGERS):
+        raise TypeError(
+            f"expected real numbers, got {x.dtype}. Convert first, for example x.float() or x.real."
+        )
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
+    wide = x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32)
+    if isinstance(fmt, IntSpec):
+        return IntRounder(fmt, FLOAT64 if wide or fmt.bits > 16 else FLOAT32, rounding, generator)
+    carrier = FLOAT32 if not wide and FLOAT32.holds(fmt) else FLOAT64
+    if not carrier.holds(fmt):
+        raise ValueError(
+            f"{fmt.name} is too wide for the arithmetic here, which has float64 to work in. "
+            "Use formats.scalar, or a format with at most 8 exponent and 23 mantissa bits."
+        )
+    return FloatRounder(fmt, carrier, rounding, saturate, generator)
+
+
+def _check_format(fmt: object) -> None:
+    if not isinstance(fmt, (FloatSpec, IntSpec)):
+        raise TypeError(
+            f"expected a FloatSpec or IntSpec, got {type(fmt).__name__}. "
+            "A name becomes a format by spec.get_format(name); block formats are in formats.block."
+        )
+
+
+def _check_codes(codes: Tensor, fmt: FloatSpec | IntSpec) -> None:
+    _check_format(fmt)
+    if not isinstance(codes, Tensor) or codes.dtype not in INTEGERS:
+        got = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
+        raise TypeError(
+            f"expected codes in a tensor of integers, got {got}. Use encode() to get codes from values."
+        )
+    unsigned_fits = not codes.dtype.is_signed and torch.iinfo(codes.dtype).bits <= fmt.bits
+    if unsigned_fits or codes.numel() == 0 or torch.compiler.is_compiling():
+        return
+    low, high = (int(v) for v in codes.to(torch.int64).aminmax())
+    if low < 0 or high >= 1 << fmt.bits:
+        raise ValueError(
+            f"codes of {fmt.name} lie in 0 to {(1 << fmt.bits) - 1}, got {low} to {high}. "
+            "Check the format; int8 codes become unsigned by codes.view(torch.uint8)."
+        )
