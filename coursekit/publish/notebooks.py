@@ -5,7 +5,6 @@ text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipyn
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from coursekit.publish.canonical import canonical_text, refusals

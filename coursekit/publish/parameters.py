@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from coursekit.publish.sources import CourseError
+from coursekit.publish.sources import KERNELSPEC, CourseError
 
 PROFILES = ("ci", "cpu", "gpu")
 
@@ -45,15 +45,21 @@ def with_parameters(notebook, parameters: Mapping):
     notebook = copy.deepcopy(notebook)
     if not parameters:
         return notebook
+    refuse_unknown(parameters, parameters_of(notebook))
     from papermill.parameterize import parameterize_notebook
 
-    known = parameters_of(notebook)
+    # papermill reads these without asking
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])
+    notebook.metadata.setdefault("papermill", {})
+    notebook.metadata.setdefault("kernelspec", KERNELSPEC)
+    return parameterize_notebook(notebook, dict(parameters))
+
+
+def refuse_unknown(parameters: Mapping, known: Collection[str]) -> None:
+    """Raises CourseError for the first parameter that is not among the known ones."""
     for name in parameters:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known) or 'none'}."
-            raise CourseError(f"the notebook has no parameter {name!r}. {hint}")
-    for cell in notebook.cells:
-        cell.metadata.setdefault("tags", [])  # papermill expects the key in every cell
-    notebook.metadata.setdefault("papermill", {})
-    return parameterize_notebook(notebook, dict(parameters))
+            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(known)) or 'none'}."
+            raise CourseError(f"no notebook here has a parameter {name!r}. {hint}")

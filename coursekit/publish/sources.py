@@ -96,10 +96,14 @@ def pick(sources: list[Source], names: tuple[str, ...]) -> list[Source]:
 def matches(source: Source, name: str) -> bool:
     """Whether `name` means this source."""
     *folders, last = name.replace("\\", "/").split("/")
-    stem = last.removesuffix(".py").removesuffix(".ipynb")
     in_folder = not set(folders) & set(FOLDERS) or source.folder in folders
-    number, _, word = source.name.partition("_")
-    return in_folder and stem in (source.name, word, number, number.lstrip("0") or "0")
+    return in_folder and matches_name(source.name, last)
+
+
+def matches_name(name: str, wanted: str) -> bool:
+    """Whether `wanted` (01_formats, 01, 1, formats, or a file's name) means the lecture `name`, NN_word."""
+    number, _, word = name.partition("_")
+    return Path(wanted).stem in (name, word, number, number.lstrip("0") or "0")
 
 
 def _known(sources: list[Source], names: tuple[str, ...]) -> bool:
@@ -110,11 +114,13 @@ def _known(sources: list[Source], names: tuple[str, ...]) -> bool:
 
 
 def did_you_mean(name: str, sources: list[Source]) -> str:
-    known = list(dict.fromkeys([s.name for s in sources] + [s.label for s in sources]))
-    words = {word: known_name for known_name in known for word in (known_name, known_name.partition("_")[2])}
-    near = list(dict.fromkeys(words[word] for word in difflib.get_close_matches(name, words, n=3)))
-    everything = ", ".join(dict.fromkeys(s.name for s in sources)) or "none yet"
-    return f"Did you mean {' or '.join(near)}?" if near else f"There are: {everything}."
+    """A question with the nearest names, or the list of all."""
+    names = list(dict.fromkeys(source.name for source in sources))
+    full_name = {word: full for full in names for word in (full, full.partition("_")[2])}
+    near = difflib.get_close_matches(Path(name).stem, full_name, n=2)
+    if near:
+        return f"Did you mean {' or '.join(dict.fromkeys(full_name[word] for word in near))}?"
+    return f"There are: {', '.join(names) or 'none yet'}."
 
 
 def read_source(path: Path):

@@ -1,0 +1,203 @@
+"""The `coursekit` command. Everything is imported when a command needs it, so that `coursekit --help` answers at once.
+
+Exit status: 0 all well; 1 a notebook failed, is stale, or an exercise is not passed; 2 something the user can put right,
+told in a sentence; 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from coursekit.publish.sources import CourseError
+
+# modules that an extra of pyproject.toml brings
+EXTRA_OF = dict.fromkeys(("nbclient", "nbformat"), "lab") | dict.fromkeys(
+    ("jupytext", "latex2mathml", "nbconvert", "nbgrader", "nbstripout", "papermill", "playwright", "yaml"), "publish"
+)
+GB = 10**9
+
+
+class Problem(click.ClickException):
+    exit_code = 2
+
+
+class Course(click.Group):
+    """A group whose commands end in a sentence where the user can put the matter right."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            raise Problem(missing_module(error)) from error
+        except CourseError as error:
+            raise Problem(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("\nStopped. Nothing is left running; the same command starts again.", err=True)
+            sys.exit(130)
+
+
+def missing_module(error: ModuleNotFoundError) -> str:
+    """What to install. Raises the error again if the module belongs to no extra."""
+    name = (error.name or "").split(".")[0]
+    if name not in EXTRA_OF:
+        raise error
+    return (
+        f"this command needs {name}, which is not installed. In the folder of the course run:\n"
+        f'  {Path(sys.executable).stem} -m pip install -c constraints.txt -e ".[{EXTRA_OF[name]}]"'
+    )
+
+
+def limits_options(command):
+    """The options that hold a notebook to what it may take."""
+    options = [
+        click.option("--ram-limit", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="GB",
+                     help="Memory that a notebook and all it starts may take (1 GB = 10^9 bytes)."),
+        click.option("--cell-timeout", type=click.FloatRange(min=1), default=300, show_default=True, metavar="SECONDS",
+                     help="Time for one cell."),
+        click.option("--timeout", type=click.FloatRange(min=1), default=1200, show_default=True, metavar="SECONDS",
+                     help="Time for one notebook."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_limits(ram_limit: float, cell_timeout: float, timeout: float):
+    from coursekit.publish.execute import Limits
+
+    return Limits(ram_bytes=ram_limit * GB, cell_seconds=cell_timeout, seconds=timeout)
+
+
+def make_console():
+    from rich.console import Console
+
+    return Console(soft_wrap=not sys.stdout.isatty())
+
+
+@click.group(cls=Course, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="coursekit")
+def main():
+    """The course on efficient training of language models: run, build and check its notebooks, exercises and slides."""
+
+
+@main.command()
+def doctor():
+    """What this machine can do, and what each missing piece disables."""
+    from coursekit.classroom.doctor import doctor
+
+    report = doctor()
+    click.echo(str(report))
+    sys.exit(0 if report.ready else 1)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--profile", type=click.Choice(["ci", "cpu", "gpu"]), default="ci", show_default=True,
+              help="Sizes for a quick check, for a laptop, for a GPU.")
+@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE",
+              help="Set a parameter of the notebooks that have it; may be given several times.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for copies and pages  [default: build]")
+@limits_options
+def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # fmt: skip
+    """Run notebooks headless: all, or those NAMED (01_formats, formats, 1, solutions/01_formats)."""
+    from coursekit.publish.parameters import parse_value
+    from coursekit.publish.report import failure_panel, table
+    from coursekit.publish.runner import run_all
+    from coursekit.publish.sources import all_sources, find_root, pick
+
+    root, console = find_root(), make_console()
+    out = out or root / "build"
+    values = {name: parse_value(text) for name, text in parameters}
+    limits = make_limits(ram_limit, cell_timeout, timeout)
+    runs = run_all(pick(all_sources(root), names), console, profile=profile, parameters=values, limits=limits, out=out)
+    console.print(table(runs))
+    for failed in (run for run in runs if not run.ok):
+        console.print(failure_panel(failed))
+    console.print(f"Executed copies and pages: {out}", markup=False, highlight=False)
+    sys.exit(0 if all(run.ok for run in runs) else 1)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--check", "check_only", is_flag=True, help="Write nothing; say which committed files are stale.")
+@click.option("--force", is_flag=True, help="Build also what is up to date.")
+@limits_options
+def build(names, check_only, force, ram_limit, cell_timeout, timeout):
+    """Text sources -> executed canonical notebooks, exercises, decks: all, or those NAMED."""
+    from coursekit.publish import builder
+    from coursekit.publish.report import failure_panel
+    from coursekit.publish.sources import all_sources, find_root, pick
+
+    root, console = find_root(), make_console()
+    sources, limits = pick(all_sources(root), names), make_limits(ram_limit, cell_timeout, timeout)
+    if check_only:
+        stale = builder.check_notebooks(sources, console, limits=limits)
+        rest = builder.check_rest(root, console)
+        if stale or rest:
+            console.print(f"Put it right:  coursekit build {' '.join(names)}", markup=False)
+        sys.exit(1 if stale or rest else 0)
+    failed = [run for run in builder.build_notebooks(sources, console, force=force, limits=limits) if not run.ok]
+    for run in failed:
+        console.print(failure_panel(run))
+    builder.write_exercises(root, console)
+    builder.build_decks(names, console)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1, required=True, type=click.Path(path_type=Path))
+@limits_options
+def check(notebooks, ram_limit, cell_timeout, timeout):
+    """Run exercise NOTEBOOKS and tell what their checks say (exercises/01_formats.ipynb)."""
+    from coursekit.publish.report import Board
+    from coursekit.publish.verdicts import check_notebook, show
+
+    console, limits = make_console(), make_limits(ram_limit, cell_timeout, timeout)
+    well = True
+    for path in notebooks:
+        with Board(console, [path.name]) as board:
+            board.start(path.name)
+            checked = check_notebook(path, limits=limits, progress=board.step)
+        show(checked, console)
+        well = well and checked.ok
+    sys.exit(0 if well else 1)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--html", "formats", flag_value="html", multiple=True, help="One file with notes and timer (the default).")
+@click.option("--pdf", "formats", flag_value="pdf", multiple=True, help="PDF.")
+@click.option("--pptx", "formats", flag_value="pptx", multiple=True, help="PowerPoint.")
+@click.option("--md", "formats", flag_value="md", multiple=True, help="The executed Markdown; needs no Node.")
+@click.option("--handout", "formats", flag_value="handout", multiple=True, help="Slide and notes on A4.")
+@click.option("--student", is_flag=True, help="Leave the teacher's notes out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to  [default: slides/build]")
+def slides(names, formats, student, out):
+    """Build decks: all, or those NAMED (01_formats)."""
+    from coursekit.publish.slides import build
+
+    for path in build(names, formats or ("html",), out, student):
+        click.echo(path)
+
+
+@main.command()
+def claims():
+    """Compute every claim of the register and write its page."""
+    from coursekit.publish import claims
+    from coursekit.publish.sources import find_root
+
+    root = find_root()
+    register = claims.load(root / "claims")
+    wrong = [sentence for rows in register.values() for row in rows for sentence in claims.mismatches(row)]
+    for sentence in wrong:
+        click.echo(sentence, err=True)
+    for path in claims.write(root):
+        click.echo(path)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""An executed notebook as one HTML file that opens anywhere, offline, in the reader's light or dark.
+
+nbconvert's own page asks three servers for scripts. This one asks nobody: formulas become MathML when the page is made,
+figures are embedded with their alt texts, widgets show their static fallback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TEMPLATES = Path(__file__).parent / "templates"
+# What a page shows of an output that comes in several forms: the first it has. No widget views, no bare JavaScript.
+PRIORITY = [
+    "text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain",
+]  # fmt: skip
+
+
+def to_html(notebook, title: str) -> str:
+    """The page as text. `notebook` is left as it is."""
+    import copy
+
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="page",
+        extra_template_basedirs=[str(TEMPLATES)],
+        filters={"markdown2html": markdown_to_html},
+    )
+    exporter.display_data_priority = PRIORITY
+    exporter.config.NbConvertBase.display_data_priority = PRIORITY
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    return html
+
+
+def markdown_to_html(source: str) -> str:
+    """Markdown as a notebook understands it, its formulas as MathML."""
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Renderer(IPythonRenderer):
+        def inline_math(self, body):
+            return formula(body, "inline")
+
+        def block_math(self, body):
+            return formula(body, "block")
+
+    return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+
+
+def formula(latex: str, display: str) -> str:
+    """LaTeX as MathML; as code where the converter does not understand it. `display` is "inline" or "block"."""
+    import html
+
+    from latex2mathml.converter import convert
+
+    latex = latex.replace("{aligned}", "{align*}")  # the converter knows only the second name of the same thing
+    try:
+        return convert(latex, display=display)
+    except Exception:  # the converter's errors have no common class; a page with the source of a formula is still a page
+        return f"<code>{html.escape(latex)}</code>"

@@ -1,0 +1,102 @@
+"""A tiny course in a temporary folder, and notebooks made of a few cells."""
+
+from pathlib import Path
+
+import nbformat.v4 as v4
+import pytest
+
+LESSON = '''\
+# %% [markdown]
+# # A lesson
+
+# %% tags=["parameters"]
+PROFILE = "ci"
+steps = 3
+
+# %% tags=["nbval-check-output"]
+print(PROFILE, steps * 2.5)
+
+# %% tags=["volatile"]
+import time
+print(time.time_ns())
+
+# %%
+import ipywidgets
+ipywidgets.IntSlider()
+'''
+
+EXERCISE = '''\
+# %% [markdown]
+# Write a function that doubles.
+
+# %%
+import json
+class check:
+    @staticmethod
+    def double(function):
+        answer = function(4)
+        record = dict(title="double", passed=answer == 8, expected="8", got=str(answer), hints=["4 + 4"], misconception=None)
+        display({"application/vnd.coursekit.verdict+json": record, "text/plain": str(record)}, raw=True)
+
+# %%
+def double(x):
+    """Twice x."""
+    ### BEGIN SOLUTION
+    return x + x  # the secret
+    ### END SOLUTION
+
+# %% tags=["points-3"]
+check.double(double)
+### BEGIN HIDDEN TESTS
+assert double(21) == 42
+### END HIDDEN TESTS
+
+# %% [markdown] tags=["solution-only"]
+# Only a teacher reads this.
+'''
+
+
+def write_course(root: Path) -> Path:
+    for name, text in {
+        "pyproject.toml": '[project]\nname = "coursekit"\n',
+        "notebooks/src/01_demo.py": LESSON,
+        "solutions/src/01_demo.py": EXERCISE,
+    }.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def course(tmp_path):
+    """The root of a course with one lesson and one exercise; nothing is built."""
+    return write_course(tmp_path / "course")
+
+
+@pytest.fixture(scope="session")
+def built_course(tmp_path_factory):
+    """A course that is built. Read only: it is shared by all tests of a process."""
+    from coursekit.publish.exercises import build_exercises
+    from coursekit.publish.notebooks import build
+    from coursekit.publish.sources import all_sources
+
+    root = write_course(tmp_path_factory.mktemp("built") / "course")
+    for source in all_sources(root):
+        build(source)
+    build_exercises(root)
+    return root
+
+
+@pytest.fixture
+def copy_of_built(built_course, tmp_path):
+    """A built course of a test's own."""
+    import shutil
+
+    return Path(shutil.copytree(built_course, tmp_path / "course"))
+
+
+@pytest.fixture(scope="session")
+def notebook_of():
+    """notebook_of("a = 1", "print(a)") is a notebook of these code cells."""
+    return lambda *cells: v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
