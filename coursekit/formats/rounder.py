@@ -46,6 +46,15 @@ class Carrier:
         return highest_c <= self.max_exponent and 1 - self.max_exponent <= lowest_ulp <= 0
 
 
+class Scratch:
+    """Buffers for pieces of n elements: floats a and e, the bits of both as integers, and an integer mask."""
+
+    def __init__(self, n: int, carrier: Carrier, device: torch.device):
+        self.a, self.e = (torch.empty(n, dtype=carrier.float, device=device) for _ in range(2))
+        self.a_bits, self.e_bits = self.a.view(carrier.int), self.e.view(carrier.int)
+        self.mask = torch.empty_like(self.a_bits)
+
+
 FLOAT32 = Carrier(torch.float32, torch.int32, 32, 23, 127)
 FLOAT64 = Carrier(torch.float64, torch.int64, 64, 52, 1023)
 
@@ -83,42 +92,47 @@ class FloatRounder:
         self.top, self.top_code = (
             (fmt.max, fmt.max_code) if saturate or no_specials else (after_max, fmt.max_code + 1)
         )
+        # In `codes`: the exponent fields of c / E and of the lowest binade.
+        c_field = (carrier.mantissa_bits - fmt.mantissa_bits) << carrier.mantissa_bits
+        lowest_binade = fmt.min_exponent + carrier.max_exponent + (0 if fmt.subnormals else 1)
+        self.offset = c_field + (lowest_binade << fmt.mantissa_bits)
 
-    def values(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
-        """out <- x rounded. x is of the carrier's float type; a and e are scratch of the same length."""
+    def values(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
+        """out <- x rounded, all of one length; x is of the carrier's float type."""
+        fmt, a, bits = self.fmt, scratch.a, scratch.a_bits
         s = self._magnitude(x, a)
         a.clamp_(max=self.top)  # keeps NaN
-        self._add_c(s, a, e)
-        a.sub_(e, alpha=self.c_over_e)
-        if self.top > self.fmt.max:
-            special = torch.inf if self.fmt.inf_code is not None else torch.nan
-            bits = a.view(self.carrier.int)  # top = 2^k has no mantissa bits, so OR makes it infinity
-            bits |= self._ones_above(self.fmt.max, bits).bitwise_and_(self.carrier.pattern(special))
-        if self.fmt.nan_code is None:
+        self._add_c(s, scratch)
+        a.sub_(scratch.e, alpha=self.c_over_e)
+        if self.top > fmt.max:
+            special = torch.inf if fmt.inf_code is not None else torch.nan
+            mask = self._ones_above(fmt.max, bits, scratch.mask).bitwise_and_(self.carrier.pattern(special))
+            bits.bitwise_or_(
+                mask
+            )  # top = 2^k has no mantissa bits of its own, so that this makes it infinity
+        if fmt.nan_code is None:
             s = self._nan_to_zero(s, a)
-        if self.fmt.specials == "fnuz":
+        if fmt.specials == "fnuz":
             out.copy_(a.copysign_(s).add_(0.0))  # -0 + 0 = +0
         elif out.dtype == s.dtype:
             torch.copysign(a, s, out=out)
         else:
             out.copy_(a.copysign_(s))
 
-    def codes(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
+    def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
         """out <- the codes of x rounded; arguments as in values()."""
-        fmt, carrier = self.fmt, self.carrier
-        s = self._magnitude(x, a)
-        bits, index = a.view(carrier.int), e.view(carrier.int)
-        nan_code = fmt.sign_mask if fmt.nan_code is None else fmt.nan_code
-        correction = nan_code - self.top_code
-        is_nan = self._ones_above(torch.inf, bits) if correction else None
+        fmt, carrier, bits, index = self.fmt, self.carrier, scratch.a_bits, scratch.e_bits
+        s = self._magnitude(x, scratch.a)
+        correction = (fmt.sign_mask if fmt.nan_code is None else fmt.nan_code) - self.top_code
+        if correction:
+            is_nan = self._ones_above(torch.inf, bits, scratch.mask)
         bits.clamp_(max=carrier.pattern(self.top))  # as an integer: clips NaN to top as well
-        self._add_c(s, a, e)
-        # code = n + (binade index << M), and bits = n + (exponent field of c << 23)
-        index >>= carrier.mantissa_bits
-        bits.sub_(index, alpha=(1 << carrier.mantissa_bits) - (1 << fmt.mantissa_bits))
-        bits -= self._code_offset()
-        if is_nan is not None:
-            bits += is_nan.bitwise_and_(correction)
+        self._add_c(s, scratch)
+        # bits = n + (exponent field of c << 23), and the code is n + (index of the binade << M)
+        index.bitwise_right_shift_(carrier.mantissa_bits)
+        bits.sub_(index, alpha=(1 << carrier.mantissa_bits) - (1 << fmt.mantissa_bits)).sub_(self.offset)
+        if correction:
+            bits.add_(is_nan.bitwise_and_(correction))
         if fmt.signed:
             self._add_sign(s, bits, index)
         out.copy_(bits)
@@ -132,8 +146,9 @@ class FloatRounder:
         torch.clamp(s, min=0.0 if self.fmt.has_zero else self.fmt.min_normal, out=a)
         return s
 
-    def _add_c(self, s: Tensor, a: Tensor, e: Tensor) -> None:
+    def _add_c(self, s: Tensor, scratch: Scratch) -> None:
         """a <- a + c, rounded on the way; e <- E."""
+        a, e = scratch.a, scratch.e
         if self.rounding in ("toward_zero", "up", "down"):
             self._stop_at_max(s, a)
         torch.bitwise_and(
@@ -151,16 +166,10 @@ class FloatRounder:
         inwards = {"toward_zero": torch.ones_like(negative), "up": negative, "down": ~negative}[self.rounding]
         a.copy_(torch.where(inwards & (s.abs() < torch.inf), a.clamp(max=self.fmt.max), a))
 
-    def _ones_above(self, limit: float, bits: Tensor) -> Tensor:
-        """All ones where the pattern is above that of `limit`, else all zeros."""
-        return (self.carrier.pattern(limit) - bits).bitwise_right_shift_(self.carrier.bits - 1)
-
-    def _code_offset(self) -> int:
-        """What `codes` still has to subtract: the exponent fields of c / E and of the lowest binade."""
-        fmt, carrier = self.fmt, self.carrier
-        c_field = (carrier.mantissa_bits - fmt.mantissa_bits) << carrier.mantissa_bits
-        lowest = fmt.min_exponent + carrier.max_exponent + (0 if fmt.subnormals else 1)
-        return c_field + (lowest << fmt.mantissa_bits)
+    def _ones_above(self, limit: float, bits: Tensor, mask: Tensor) -> Tensor:
+        """mask <- all ones where the pattern is above that of `limit`, else all zeros."""
+        torch.sub(self.carrier.pattern(limit), bits, out=mask)
+        return mask.bitwise_right_shift_(self.carrier.bits - 1)
 
     def _add_sign(self, s: Tensor, bits: Tensor, scratch: Tensor) -> None:
         """bits <- magnitude codes with the sign bit of s."""
@@ -185,11 +194,11 @@ class IntRounder:
     def __init__(self, fmt: IntSpec, carrier: Carrier, rounding: str, generator: torch.Generator | None):
         self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
 
-    def values(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
-        out.copy_(self._integers(x, a) * self.fmt.ulp)
+    def values(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
+        out.copy_(self._integers(x, scratch.a) * self.fmt.ulp)
 
-    def codes(self, x: Tensor, out: Tensor, a: Tensor, e: Tensor) -> None:
-        out.copy_(self._integers(x, a).to(torch.int64) & ((1 << self.fmt.bits) - 1))
+    def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
+        out.copy_(self._integers(x, scratch.a).to(torch.int64) & ((1 << self.fmt.bits) - 1))
 
     def _integers(self, x: Tensor, a: Tensor) -> Tensor:
         torch.abs(x, out=a).div_(self.fmt.ulp)

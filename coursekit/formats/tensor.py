@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from coursekit.formats.rounder import FLOAT32, FLOAT64, Carrier, FloatRounder, IntRounder
+from coursekit.formats.rounder import FLOAT32, FLOAT64, Carrier, FloatRounder, IntRounder, Scratch
 from coursekit.formats.scalar import ROUNDINGS
 from coursekit.formats.spec import FloatSpec, IntSpec
 
-PIECE = 1 << 15  # elements; input, output and two scratch buffers of this size share a 1 MiB cache
+PIECE = 1 << 16  # elements; input, output and scratch of this size share a cache of 1 to 2 MiB
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32)
 
@@ -42,8 +42,8 @@ def encode(
     """
     rounder = _rounder(x, fmt, rounding, saturate, generator)
     out = torch.empty(x.shape, dtype=code_dtype(fmt), device=x.device)
-    for x_piece, out_piece, a, e in _pieces(x, out, rounder.carrier):
-        rounder.codes(x_piece, out_piece, a, e)
+    for x_piece, out_piece, scratch in _pieces(x, out, rounder.carrier):
+        rounder.codes(x_piece, out_piece, scratch)
     return out
 
 
@@ -78,8 +78,8 @@ def round_to(
     target = (
         out.detach() if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     )
-    for x_piece, out_piece, a, e in _pieces(x, target, rounder.carrier):
-        rounder.values(x_piece, out_piece, a, e)
+    for x_piece, out_piece, scratch in _pieces(x, target, rounder.carrier):
+        rounder.values(x_piece, out_piece, scratch)
     return out if target.data_ptr() == out.data_ptr() else out.detach().copy_(target)
 
 
@@ -136,14 +136,14 @@ def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
     return torch.where((codes & fmt.sign_mask) != 0, -values, values)
 
 
-def _pieces(x: Tensor, out: Tensor, carrier: Carrier) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """(piece of x as the carrier's floats, piece of out, scratch, scratch), all flat and of one length."""
-    scratch = None
+def _pieces(x: Tensor, out: Tensor, carrier: Carrier) -> Iterator[tuple[Tensor, Tensor, Scratch]]:
+    """(piece of x as the carrier's floats, piece of out, scratch), flat and of one length."""
+    n = -1
     for x_piece, out_piece in _flat_pieces(x, out):
-        if scratch is None:
-            scratch = torch.empty(2, x_piece.numel(), dtype=carrier.float, device=x.device)
-        a, e = scratch[:, : x_piece.numel()]
-        yield _carried(x_piece, carrier), out_piece, a, e
+        if x_piece.numel() != n:  # the first piece, and a shorter last one
+            n = x_piece.numel()
+            scratch = Scratch(n, carrier, x.device)
+        yield _carried(x_piece, carrier), out_piece, scratch
 
 
 def _flat_pieces(x: Tensor, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
