@@ -3,7 +3,8 @@
 Three steps. (1) Numbers in the prose: `{{ FP16.max:,.0f }}` in a slide or its notes is an f-string field,
 evaluated in the kernel where it stands, so that no number is ever typed. (2) A fresh kernel runs the cells.
 (3) Each cell is replaced by its richest output: Markdown, a figure, HTML. What a cell prints is for the
-author and does not reach the slide, unless the cell is tagged `show-code`: then its source and its printed lines do.
+author and does not reach the slide, unless the cell is tagged `show-code`: then its source and what it
+prints do.
 
 The result is kept by the hash of everything it depends on, so a second build runs no cell.
 """

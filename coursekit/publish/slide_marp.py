@@ -1,19 +1,18 @@
 """Marp turns the executed Markdown into HTML, PDF and PowerPoint; this module finds it and runs it.
 
-Node, marp and Chromium are programs of other people that may be missing. Each is looked for before it is needed,
-and what is missing is named with its remedy and with what works without it.
+Node, marp and Chromium are programs of other people that may be missing. Each is looked for before it is
+needed, and what is missing is named with its remedy and with what works without it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
+from coursekit.classroom.machine import find_tool
 from coursekit.publish.sources import CourseError
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 NEEDS_CHROMIUM = {"pdf", "pptx", "png", "handout"}
 FLAGS = {
     "html": [],
@@ -29,38 +28,33 @@ class MissingTool(CourseError):
 
 
 def find_chromium() -> str:
-    """Path of a Chromium-like browser: CHROME_PATH, else the first known name on PATH."""
-    given = os.environ.get("CHROME_PATH")
-    found = (
-        given
-        if given and Path(given).exists()
-        else next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    )
+    """Path of a browser of Chromium's family: CHROME_PATH, else the first known name on PATH."""
+    found = find_tool("chromium")
     if found is None:
         raise MissingTool(
             "PDF, PowerPoint and handouts of slides are drawn by Chromium, and none was found. Install "
-            "chromium or Chrome, or set CHROME_PATH to its program. The HTML deck builds and presents without it."
+            "chromium or Chrome, or name yours in CHROME_PATH. The HTML deck builds and presents without."
         )
     return found
 
 
 def find_marp(root: Path) -> list[str]:
     """The command that starts marp: from `root`/node_modules, else from PATH."""
-    node = shutil.which("node")
+    node = find_tool("node")
     if node is None:
         raise MissingTool(
-            "slides are built by marp, which runs on Node.js, and `node` was not found. Install Node.js 18 or "
-            "later (nodejs.org), then run `npm ci` in the course's folder. Notebooks, exercises and widgets work "
-            "without it."
+            "slides are built by marp, which runs on Node.js, and `node` was not found. Install Node.js "
+            "18 or later (nodejs.org), then run `npm ci` in the course's folder. Notebooks, exercises and "
+            "widgets work without it."
         )
     local = root / "node_modules" / "@marp-team" / "marp-cli" / "marp-cli.js"
     if local.exists():
         return [node, str(local)]
-    if shutil.which("marp"):
-        return [shutil.which("marp")]
+    if found := find_tool("marp"):
+        return [found]
     raise MissingTool(
-        f"marp was not found in {root / 'node_modules'} or on PATH. Run `npm ci` in the course's folder (once, "
-        "it needs the network). Notebooks, exercises and widgets work without it."
+        f"marp was not found in {root / 'node_modules'} or on PATH. Run `npm ci` in the course's folder "
+        "(once, it needs the network). Notebooks, exercises and widgets work without it."
     )
 
 

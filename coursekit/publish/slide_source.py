@@ -51,7 +51,7 @@ def split_front_matter(source: str) -> tuple[str, str]:
     match = re.match(r"---\n(.*?)\n---\n", source, re.DOTALL)
     if match is None:
         raise CourseError(
-            "expected a deck to open with front matter between two lines `---`; there is none. Copy another's."
+            "expected a deck to open with front matter between two lines `---`; there is none. Copy one."
         )
     return match.group(1), source[match.end() :]
 

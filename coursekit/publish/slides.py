@@ -48,8 +48,8 @@ def build(
     out      the folder to write to; slides/build by default
     student  leave the teacher's notes out
 
-    Raises CourseError for an unknown name or format and where a cell or marp fails; its kind MissingTool where
-    node, marp or Chromium is missing.
+    Raises CourseError for an unknown name or format and where a cell or marp fails; its kind MissingTool
+    where node, marp or Chromium is missing.
     """
     formats = list(formats)
     if not set(formats) <= set(FORMATS):

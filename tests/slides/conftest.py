@@ -1,0 +1,84 @@
+"""Every deck built once for all tests and all workers, and a small one to break."""
+
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from coursekit.publish.slides import build, deck_paths
+
+DECKS = [path.stem for path in deck_paths()]
+
+SMALL = """\
+---
+marp: true
+theme: coursekit
+lang: en
+math: mathjax
+paginate: true
+title: A small deck
+minutes: 3
+---
+
+<!-- _class: title -->
+
+# A small deck
+
+Two slides
+
+<!--
+**Know** Everything is made for a test.
+
+**Say** Hello.
+
+TIME 1 min
+-->
+
+---
+
+```python
+answer = 6 * 7
+```
+
+# The answer is {{ answer }}
+
+```python
+from IPython.display import Markdown
+Markdown(f"Shown by a cell: **{answer}**, {{ answer }} stays")
+```
+
+<!-- _footer: "Computed: here" -->
+
+<!--
+**Know** It is {{ answer }}.
+
+**Say** Six times seven.
+
+**Ask** What is it? *Answer:* {{ answer }}. *Wrong answer:* "more".
+
+TIME 2 min
+-->
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The path of a small deck that keeps every rule."""
+    path = tmp_path / "01_small.md"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, worker_id):
+    """A folder with every deck as HTML, PDF, PowerPoint and handout, and the students' HTML."""
+    shared = tmp_path_factory.getbasetemp()
+    out = (shared if worker_id == "master" else shared.parent) / "decks"
+    with FileLock(f"{out}.lock"):
+        done = out / "done.json"
+        if not done.exists():
+            files = build(formats=("html", "pdf", "pptx", "handout"), out=out)
+            files += build(formats=("html",), out=out, student=True)
+            done.write_text(json.dumps([path.name for path in files]))
+    return Path(out)
