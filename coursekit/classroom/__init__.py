@@ -7,7 +7,10 @@ show      source, one line of comparison, a takeaway, a budget
 machine   cores, memory, disk, versions, tools: facts about this machine
 speed     which number formats this machine multiplies fast
 doctor    both as one report, with what each missing piece disables
-sandbox   run a student's function: stop runaway loops, explain errors
-check     an exercise, its typical mistakes, and the verdict on an answer
+timelimit  stop a call that takes too long
+sandbox   run a student's function and explain in words what went wrong
+answers   is a student's answer the right one, and how does it read
+verdict   passed or not, expected and got, hints, the name of a typical mistake
+check     an exercise: its cases, its typical mistakes, its judgement
 checks    the exercises, one module a lecture
 """
