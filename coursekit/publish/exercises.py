@@ -7,8 +7,8 @@ An author writes plain cells in `solutions/src/NN_word.py`; the metadata that nb
         return x.nbytes
         ### END SOLUTION
 
-    check.bytes_of(bytes_of)                a cell that calls `check.` becomes the check, locked, worth 1 point, or the
-    ### BEGIN HIDDEN TESTS                  points of a tag `points-3`; hidden tests are taken out
+    check.bytes_of(bytes_of)                a cell that calls `check.` becomes the check, worth 1 point or the points of a
+    ### BEGIN HIDDEN TESTS                  tag `points-3`; hidden tests are taken out
     ...
     ### END HIDDEN TESTS
 
@@ -66,7 +66,8 @@ def preprocessors() -> list:
 
     return [
         TagRemovePreprocessor(enabled=True, remove_cell_tags={SOLUTION_ONLY_TAG}),
-        LockCells(),
+        # the student's cell must not get lost; a check may be edited: one adds .hint(2)
+        LockCells(lock_grade_cells=False, lock_readonly_cells=False),
         ClearSolutions(code_stub={"python": STUB}, text_stub="*Your answer here.*"),
         ClearOutput(),
         ClearHiddenTests(),

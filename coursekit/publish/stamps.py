@@ -10,6 +10,7 @@ import ast
 import hashlib
 import json
 import sys
+import sysconfig
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def imported_names(node: ast.AST) -> list[str]:
 
 
 def installed_versions() -> list[str]:
-    return sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
+    """Of the environment's own packages: sys.path as a whole changes while a program runs."""
+    folders = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
+    return sorted({f"{package.name}=={package.version}" for package in distributions(path=list(folders))})
 
 
 class Stamps:

@@ -1,7 +1,7 @@
 """Check a student's exercise notebook from the command line: run it, collect what its checks said, tell it in a table.
 
-The checks are cells of the notebook itself and show verdicts (`classroom.check.Verdict`), each with a machine-readable form
-beside its card. A cell that fails does not stop the others, as an unfinished exercise should not hide the finished ones.
+The checks are cells of the notebook itself and show verdicts (`classroom.verdict`), each with a record that programs can read
+beside its card. A cell that fails does not stop the others: an unfinished exercise should not hide the finished ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CellError:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a notebook. `verdicts` are the records of classroom.check.Verdict in the order they were shown."""
+    """What came of a notebook. `verdicts`: the records of classroom.verdict, each with its card as `text`, in order."""
 
     run: Run
     verdicts: tuple[Mapping, ...]
@@ -63,10 +63,11 @@ def read_notebook(path: Path):
 
 
 def verdicts_of(notebook):
-    """The verdicts shown in the notebook's outputs; the last one if one cell shows several of the same title."""
+    """The verdicts in the notebook's outputs; where one cell shows several of one title, the last."""
     for cell in notebook.cells:
-        shown = [output["data"][VERDICT_MIME] for output in cell.get("outputs", []) if VERDICT_MIME in output.get("data", {})]
-        yield from {verdict["title"]: verdict for verdict in shown}.values()
+        shown = [output["data"] for output in cell.get("outputs", []) if VERDICT_MIME in output.get("data", {})]
+        records = [data[VERDICT_MIME] | {"text": data.get("text/plain", "")} for data in shown]
+        yield from {record["title"]: record for record in records}.values()
 
 
 def errors_of(notebook):
@@ -76,33 +77,28 @@ def errors_of(notebook):
 
 
 def show(checked: Checked, console) -> None:
-    """The table, then what helps: hints of what did not pass, cells that failed."""
+    """The table, then the cards of what did not pass, with their hints, and the cells that ended in an error."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("exercise", "", "expected", "got", title=f"{checked.passed} of {len(checked.verdicts)} passed")
+    table = Table("exercise", "verdict", "typical mistake", title=f"{checked.passed} of {len(checked.verdicts)} passed")
     for verdict in checked.verdicts:
-        mark = "[green]✓ passed[/]" if verdict["passed"] else "[red]✗ not yet[/]"
-        table.add_row(escape(verdict["title"]), mark, words(verdict.get("expected")), words(verdict.get("got")))
+        status = "[green]✓ passed[/]" if verdict["passed"] else f"✗ {escape(verdict.get('status') or 'not yet')}"
+        table.add_row(escape(verdict["title"]), status, escape(verdict.get("misconception") or ""))
     console.print(table)
-    for verdict in checked.verdicts:
-        if not verdict["passed"]:
-            help_with(verdict, console)
-    for error in checked.errors:
-        console.print(f"code cell {error.cell} ended in {error.words}", markup=False)
+    for sentence in (*cards_that_help(checked), *troubles(checked)):
+        console.print("\n" + sentence, markup=False, highlight=False)
+
+
+def cards_that_help(checked: Checked) -> list[str]:
+    """The text of every verdict that is not passed, apart from exercises that nobody has begun."""
+    return [v["text"] for v in checked.verdicts if not v["passed"] and v.get("status") != "not started"]
+
+
+def troubles(checked: Checked) -> list[str]:
+    found = [f"code cell {error.cell} ended in {error.words}" for error in checked.errors]
     if checked.run.failure:
-        console.print(f"code cell {checked.run.failure.cell}: {checked.run.failure.reason}", markup=False)
-
-
-def help_with(verdict: Mapping, console) -> None:
-    console.print(f"\n{verdict['title']}", style="bold", markup=False)
-    if verdict.get("misconception"):
-        console.print(f"  {verdict['misconception']}", markup=False)
-    for number, hint in enumerate(verdict.get("hints") or [], start=1):
-        console.print(f"  Hint {number}: {hint}", markup=False)
-
-
-def words(value) -> str:
-    from rich.markup import escape
-
-    return "" if value is None else escape(str(value))
+        found.append(f"code cell {checked.run.failure.cell}: {checked.run.failure.reason}")
+    if not checked.verdicts:
+        found.append("No check has shown a verdict: is this an exercise notebook?")
+    return found

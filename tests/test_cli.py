@@ -1,0 +1,137 @@
+"""The `coursekit` command: light to start, clear when something is wrong, from any folder."""
+
+import builtins
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from coursekit.cli import main
+
+COMMANDS = ("build", "check", "claims", "doctor", "run", "slides")
+
+
+@pytest.fixture
+def coursekit(monkeypatch):
+    """coursekit("run", "demo", cwd=folder) is the command's result: exit_code, output."""
+
+    def call(*arguments, cwd):
+        monkeypatch.chdir(cwd)
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments):
+    heavy = {"torch", "numpy", "matplotlib", "nbconvert", "nbformat", "papermill", "jupytext", "nbgrader", "rich"}
+    code = f"""if True:
+        import sys
+        from coursekit.cli import main
+        try:
+            main({arguments!r})
+        except SystemExit as end:
+            print("loaded:", sorted({heavy!r} & set(sys.modules)), end.code)
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "loaded: [] 0", result.stdout + result.stderr
+
+
+def test_the_command_is_installed_and_runs_as_a_module():
+    result = subprocess.run([sys.executable, "-m", "coursekit.cli", "--help"], capture_output=True, text=True)
+    assert all(f"  {command} " in result.stdout for command in COMMANDS)
+
+
+def test_run_ends_in_a_table_and_keeps_its_results(coursekit, course):
+    result = coursekit("run", "demo", "-p", "steps", "4", cwd=course / "notebooks")
+    assert result.exit_code == 0, result.output
+    assert "peak RAM, GB" in result.output and "solutions/01_demo" in result.output
+    assert (course / "build" / "notebooks" / "01_demo.html").is_file()
+
+
+def test_run_tells_the_failing_cell_and_fails(coursekit, course):
+    path = course / "notebooks" / "src" / "01_demo.py"
+    path.write_text(path.read_text().replace("steps * 2.5", "steps / 0"))
+    result = coursekit("run", "notebooks/demo", cwd=course)
+    assert result.exit_code == 1
+    for words in ("notebooks/01_demo, code cell 2", "print(PROFILE, steps / 0)", "ZeroDivisionError: division by zero"):
+        assert words in result.output
+
+
+def test_run_holds_a_notebook_to_its_limits(coursekit, course):
+    path = course / "notebooks" / "src" / "01_demo.py"
+    path.write_text(path.read_text().replace("print(PROFILE, steps * 2.5)", "block = bytearray(10**9); time.sleep(60)"))
+    path.write_text(path.read_text().replace('PROFILE = "ci"', 'import time; PROFILE = "ci"'))
+    result = coursekit("run", "notebooks/demo", "--ram-limit", "0.3", cwd=course)
+    assert result.exit_code == 1 and "the limit is 0.30 GB of memory" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "deno"], "there is no notebook 'deno'. Did you mean 01_demo?"),
+        (["build", "--check", "deno"], "Did you mean 01_demo?"),
+        (["run", "demo", "-p", "step", "4"], "Did you mean steps?"),
+        (["check", "exercises/02_more.ipynb"], "there is no file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_the_user_can_put_right_is_a_sentence(coursekit, course, arguments, words):
+    result = coursekit(*arguments, cwd=course)
+    assert result.exit_code == 2
+    assert words in result.output.replace("\n", " ") and "Traceback" not in result.output
+
+
+def test_build_check_names_what_is_stale_and_the_command_that_helps(coursekit, copy_of_built):
+    assert coursekit("build", "--check", cwd=copy_of_built).exit_code == 0
+    path = copy_of_built / "solutions" / "src" / "01_demo.py"
+    path.write_text(path.read_text().replace("Twice x", "x twice"))
+    result = coursekit("build", "--check", cwd=copy_of_built)
+    assert result.exit_code == 1
+    assert "solutions/01_demo  STALE" in result.output and "exercises/01_demo.ipynb  STALE" in result.output
+    assert "coursekit build" in result.output
+
+
+def test_check_tells_verdicts_and_its_status_says_whether_all_passed(coursekit, built_course):
+    exercise = coursekit("check", "exercises/01_demo.ipynb", cwd=built_course)
+    assert exercise.exit_code == 1 and "0 of 1 passed" in exercise.output
+    solution = coursekit("check", "../solutions/01_demo.ipynb", cwd=built_course / "exercises")
+    assert solution.exit_code == 0 and "1 of 1 passed" in solution.output
+
+
+@pytest.mark.parametrize("module, extra", [("jupytext", "publish"), ("nbclient", "lab")])
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(coursekit, course, monkeypatch, module, extra):
+    real_import = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split(".")[0] == module:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    result = coursekit("run", "notebooks/demo", cwd=course)
+    assert result.exit_code == 2
+    assert f"needs {module}" in result.output and f'-e ".[{extra}]"' in result.output
+
+
+def test_a_missing_module_of_nobody_is_not_explained_away(coursekit, course, monkeypatch):
+    from coursekit.publish import runner
+
+    def broken(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'coursekit.typo'", name="coursekit.typo")
+
+    monkeypatch.setattr(runner, "run_all", broken)
+    result = coursekit("run", cwd=course)
+    assert isinstance(result.exception, ModuleNotFoundError)
+
+
+def test_ctrl_c_is_told_and_has_its_own_status(coursekit, course, monkeypatch):
+    from coursekit.publish import runner
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_all", interrupted)
+    result = coursekit("run", cwd=course)
+    assert result.exit_code == 130 and "Stopped" in result.output
