@@ -45,9 +45,9 @@ class Exercise:
     """A check: `verdict = exercise(function)`.
 
     name: of the function asked for. cases(): the calls, made when first needed. probe(function, *arguments):
-    the answer to judge, by default what the function returns. same(expected, got): is it right? alike(a, b):
-    do two answers come from the same mistake? show(value): an answer in words. failures: failed checks in a
-    row, each of which shows one more hint.
+    the answer to judge, by default what the function returns; added: how many arguments it adds to a case's.
+    same(expected, got): is it right? alike(a, b): do two answers come from the same mistake? show(value): an
+    answer in words. failures: failed checks in a row, each of which shows one more hint.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Exercise:
     too_slow: str = ""
     seconds: float = 5.0
     probe: Callable = call
+    added: int = 0
     same: Callable = same_value
     alike: Callable = same_value
     show: Callable = show_value
@@ -73,7 +74,7 @@ class Exercise:
     def judge(self, function) -> Verdict:
         """The verdict without counting it: the same for the same function."""
         cases = self.cases()
-        problem = sandbox.call_problem(function, cases[0].arguments, self.name)
+        problem = sandbox.call_problem(function, len(cases[0].arguments) + self.added, self.name)
         if problem is None and sandbox.is_stub(function):
             problem = sandbox.Problem("not started", "")
         if problem:
@@ -145,6 +146,8 @@ class Exercise:
 def _share(count: int, total: int) -> str:
     if total == 1:
         return "The wrong answer is"
+    if count == total == 2:
+        return "Both wrong answers are"
     return (
         f"All {total:,} wrong answers are"
         if count == total

@@ -19,7 +19,7 @@ from coursekit.classroom.timelimit import TimeIsUp, within
 
 @dataclass(frozen=True)
 class Problem:
-    """Why there are no answers. `kind`: "not started", "error", "time" or "call"; `line`: the student's own."""
+    """No answers: why. `kind`: "not started", "error", "time", "call". `line`: the student's own."""
 
     kind: str
     words: str
@@ -71,8 +71,8 @@ def student_line(function: Callable, error: BaseException) -> str:
     return f"line {own[-1]}: `{source}`" if source else f"line {own[-1]}"
 
 
-def call_problem(function, arguments: tuple, name: str) -> Problem | None:
-    """None if `function` can be called with these arguments, else what to change."""
+def call_problem(function, count: int, name: str) -> Problem | None:
+    """None if `function` can be called with `count` arguments, else what to change."""
     if function is ...:
         return Problem("not started", "")
     if not callable(function):
@@ -85,11 +85,11 @@ def call_problem(function, arguments: tuple, name: str) -> Problem | None:
     except (TypeError, ValueError):  # some built-in functions keep no signature
         return None
     try:
-        signature.bind(*arguments)
+        signature.bind(*range(count))
     except TypeError:
-        count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
+        gives = f"{count} argument{'s' if count > 1 else ''}"
         return Problem(
-            "call", f"The check gives your function {count}; it is defined as `{name}{signature}`."
+            "call", f"The check gives your function {gives}; it is defined as `{name}{signature}`."
         )
     return None
 

@@ -86,6 +86,7 @@ stochastic_round = Exercise(
     cases=cases.stochastic_round,
     mistakes=mistakes.STOCHASTIC,
     probe=cases.stochastic_summary,
+    added=1,
     show=lambda value: show_draws(value),
     hints=(
         "Find the multiple below, `math.floor(x / step)`, and the fraction of a step that x lies above it.",

@@ -103,7 +103,8 @@ def stochastic_round() -> list[Case]:
         for k in (-20, -13, -8, -3, 0, 1, 3, 4, 6, 8, 13, 39):
             x = k / 8 * step
             below, above = math.floor(k / 8) * step, math.ceil(k / 8) * step
-            cases.append(Case((x, step), ((below,) if below == above else (below, above), x)))
+            results = (below,) if below == above else (below, above)
+            cases.append(Case((x, step), (results, x), f"stochastic_round({x}, {step}, u) for u from 0 to 1"))
     return cases
 
 

@@ -300,14 +300,14 @@ KAHAN = (
 # ---------------------------------------------------------------- encode_e4m3
 
 
-def _encode(x, rounding=round, smallest=-9, top=0x7E, carry=True, beyond=None):
+def _encode(x, rounding=round, smallest=-9, top=0x7E, carry=True, beyond=None, zero=-6):
     """encode_e4m3 with one wrong part; smallest: the exponent of the spacing below the normal numbers."""
     sign = 0x80 if math.copysign(1, x) < 0 else 0
     if math.isnan(x):
         return 0x7F
     if math.isinf(x):
         return sign | (top if beyond is None else beyond)
-    exponent = max(math.frexp(x)[1] - 1, -6)
+    exponent = max(math.frexp(x)[1] - 1, -6) if x else zero
     steps = rounding(abs(x) / 2.0 ** (exponent - 3)) if abs(x) >= 2.0**smallest or smallest == -9 else 0
     if steps == 16 and not carry:
         steps = 8
@@ -336,6 +336,12 @@ E4M3 = (
         "carry lost",
         "A mantissa that rounds up to 8/8 must carry into the exponent: 1.96 becomes 2, not 1.",
         lambda x: _encode(x, carry=False),
+    ),
+    Mistake(
+        "zero given an exponent",
+        "`math.frexp(0.0)` answers with exponent 0, so 0.0 came out in the wrong field. Zero belongs to the "
+        "subnormals.",
+        lambda x: _encode(x, zero=-1),
     ),
     Mistake(
         "exponent field 15 kept for infinity",
