@@ -169,14 +169,7 @@ def _carried(x: Tensor, carrier: Carrier) -> Tensor:
 def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool, generator):
     """The rounder for these inputs, after checking them at the door."""
     _check_format(fmt)
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"expected a torch.Tensor, got {type(x).__name__}. Use torch.as_tensor(x), or formats.scalar."
-        )
-    if not (x.dtype.is_floating_point or x.dtype in INTEGERS):
-        raise TypeError(
-            f"expected real numbers, got {x.dtype}. Convert first, for example x.float() or x.real."
-        )
+    check_input(x)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
     wide = x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32)
@@ -189,6 +182,18 @@ def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool,
             "Use formats.scalar, or a format with at most 8 exponent and 23 mantissa bits."
         )
     return FloatRounder(fmt, carrier, rounding, saturate, generator)
+
+
+def check_input(x: object) -> None:
+    """Raise TypeError unless x is a tensor of real numbers."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"expected a torch.Tensor, got {type(x).__name__}. Use torch.as_tensor(x), or formats.scalar."
+        )
+    if not (x.dtype.is_floating_point or x.dtype in INTEGERS):
+        raise TypeError(
+            f"expected real numbers, got {x.dtype}. Convert first, for example x.float() or x.real."
+        )
 
 
 def _check_format(fmt: object) -> None:
