@@ -1,8 +1,8 @@
 """Float explorer: click the bits of a number, type a value, see what every format makes of it.
 
 The page (float_explorer.js) does the interaction and the arithmetic, so that it also works without a kernel.
-Python mirrors its state in traits, validates what is set from here, and draws the still picture for places that
-run no script.
+Python mirrors its state in traits, validates what is set from here, and draws the still picture for places
+that run no script.
 
     explorer = FloatExplorer("FP16", 0.1)
     explorer.code                   # 11878, follows every click
@@ -40,17 +40,17 @@ def _module() -> str:
     return module
 
 
-def _record(spec: FloatSpec) -> dict:
-    """What the page needs to know of a format."""
-    return {**asdict(spec), "bits": spec.bits}
+# What the page needs to know of each format.
+FORMAT_RECORDS = {spec.name: {**asdict(spec), "bits": spec.bits} for spec in FLOATS}
 
 
 class FloatExplorer(anywidget.AnyWidget):
     """The float explorer.
 
-    Traits, all in step with the page: `fmt` (name of a floating-point format), `code` (its bits as an integer),
+    Traits, all in step with the page: `fmt` (name of a floating-point format), `code` (its bits, an integer),
     `typed` (the value asked for, as text, since JSON knows no NaN), `saturate` (what is too large becomes the
-    largest number). Setting `fmt`, `typed` or `saturate` encodes anew; setting `code` makes its number the value.
+    largest number). Setting `fmt`, `typed` or `saturate` encodes anew; setting `code` makes its number the
+    value. `value` and `stored` are the two numbers as floats.
 
     Raises traitlets.TraitError for an unknown format, a code with too many bits or text that is no number.
     """
@@ -69,7 +69,7 @@ class FloatExplorer(anywidget.AnyWidget):
     ):
         name = fmt.name if isinstance(fmt, FloatSpec) else fmt
         super().__init__(**layout)
-        self.set_trait("formats", [_record(spec) for spec in FLOATS])
+        self.set_trait("formats", list(FORMAT_RECORDS.values()))
         self.fmt, self.value, self.saturate = name, value, saturate
 
     @property

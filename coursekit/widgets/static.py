@@ -1,8 +1,8 @@
 """Any widget as a fragment of HTML that needs no kernel, no network and no widget manager.
 
 The fragment opens with a picture. Where scripts run (an HTML export, a slide, a trusted notebook), the script
-after it puts the live widget in the place of the picture; where they do not (GitHub, an untrusted notebook), the
-picture stays.
+after it puts the live widget in the place of the picture; where they do not (GitHub, an untrusted notebook),
+the picture stays.
 
 - The script is the widget's own module, inlined, with a model of ten lines in the place of Jupyter's.
 - `<div>` and `<script>` are two blocks with an empty line between them and none inside the first: that is how
@@ -19,6 +19,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 
 SCRIPT = """\
 <script type="module">
@@ -51,8 +52,8 @@ for (const place of document.querySelectorAll("[data-widget='{widget_id}']:not([
 def fragment(module: str, css: str, state: dict, svg: str, alt: str, caption: str) -> str:
     """The widget as HTML: a picture that comes alive where scripts run.
 
-    `module` is the source of an anywidget module that ends in `export default ...`; `state` is what its model holds,
-    fit for JSON; `alt` describes the picture `svg`, `caption` stands below it.
+    `module` is the source of an anywidget module that ends in `export default ...`; `state` is what its model
+    holds, fit for JSON; `alt` describes the picture `svg`, `caption` stands below it.
     Raises ValueError if the module could not stand inside a script element.
     """
     widget_id = _digest(module + css + _json(state))
@@ -86,7 +87,7 @@ def _inline(module: str) -> str:
             raise ValueError(
                 f"a module with {trap!r} in it would end its script element early; split that text."
             )
-    return module.replace("export default ", "const widget = ").replace("\nexport ", "\n")
+    return re.sub(r"^export ", "", module.replace("export default ", "const widget = "), flags=re.MULTILINE)
 
 
 def _json(value: object) -> str:
