@@ -29,7 +29,7 @@ def read_machine(folder: str = ".") -> Machine:
     """The machine as a process on it sees it; `folder` says on which disk to look."""
     total, free = ram_bytes()
     return Machine(
-        os=f"{platform.system()} {platform.release()} ({platform.machine()})",
+        os=f"{platform.system()} ({platform.machine()})",
         python=f"{platform.python_version()} ({platform.python_implementation()})",
         cores=usable_cores(),
         ram_total_bytes=total,
