@@ -103,8 +103,9 @@ const PAGE = `
 
 function render({ model, el }) {
   const specs = model.get("formats");
-  const root = document.createElement("section");
+  const root = document.createElement("div");
   root.className = "fx";
+  root.setAttribute("role", "group");  // no landmark: a page may hold several
   root.setAttribute("aria-label", "Float explorer");
   root.dataset.lmSuppressShortcuts = "true";  // JupyterLab would take the arrow keys
   root.innerHTML = PAGE;
@@ -204,14 +205,20 @@ function render({ model, el }) {
     }).join("");
   }
 
+  function drawBox({ value }) {
+    if (typing) return;
+    part.value.value = shortest(value);
+    part.value.removeAttribute("aria-invalid");
+    part.problem.textContent = "";
+  }
+
   function draw() {
     const now = state();
     if (now.code >= 2 ** now.spec.bits) return;  // format and code arrive one after the other
     const stored = decode(now.code, now.spec);
     part.fmt.value = now.spec.name;
     part.saturate.checked = now.saturate;
-    if (!typing) part.value.value = shortest(now.value);
-    if (!typing) part.value.removeAttribute("aria-invalid");
+    drawBox(now);
     drawBits(now);
     part.formula.innerHTML = formula(now.code, now.spec);
     part.stored.innerHTML = `<span class="fx-equals">=</span> <b>${shortest(stored)}</b> <span class="fx-kind">${kind(now.code, now.spec)}</span>`;
@@ -255,10 +262,10 @@ function render({ model, el }) {
   part.saturate.onchange = () => setValue(state().value, { saturate: part.saturate.checked });
   part.cousins.onclick = () => { cousins = !cousins; draw(); };
   part.value.oninput = () => { typing = true; take(part.value.value); };
-  part.value.onblur = () => { typing = false; part.problem.textContent = ""; draw(); };
+  part.value.onblur = () => { typing = false; drawBox(state()); };  // only the box: what is being clicked must stay
   root.onclick = ({ target }) => {
     const { fmt, text, index } = target.closest("button")?.dataset ?? {};
-    if (text) take(text);
+    if (text) { typing = false; take(text); }
     if (index) flip(Number(index));
     if (!fmt) return;
     setFormat(fmt);

@@ -1,0 +1,167 @@
+"""The float explorer in headless Chromium: without a kernel, in a Markdown slide, and live in JupyterLab."""
+
+import pytest
+
+from coursekit.widgets.float_explorer import FloatExplorer
+
+pytestmark = pytest.mark.browser
+
+PAGE = '<!doctype html><html lang="en"><title>t</title><body><main><h1>t</h1>{}</main></body></html>'
+
+# What reaches over the edge of its explorer, or of the number line that it is drawn on.
+CUT_OFF = """[...document.querySelectorAll('.fx *')].filter((e) => {
+    const inner = e.getBoundingClientRect(), outer = e.closest('.fx-line, .fx').getBoundingClientRect();
+    return inner.width > 0 && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
+}).map((e) => e.outerHTML.slice(0, 90))"""
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """open_page(html, **context) -> a page on it. At the end: no request left it, nothing went wrong."""
+    contexts, requests, problems = [], [], []
+
+    def visit(body, **options):
+        path = tmp_path / f"page{len(contexts)}.html"
+        path.write_text(PAGE.format(body), encoding="utf-8")
+        contexts.append(browser.new_context(reduced_motion="reduce", **options))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(path.as_uri())
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert problems == []
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page(FloatExplorer("FP16", 0.1).to_html())
+
+
+def code(page):
+    return page.locator("dl dd").first.inner_text().split()[0]
+
+
+def stored(page):
+    return page.locator("output b").inner_text()
+
+
+def box(page):
+    return page.get_by_role("textbox", name="Value")
+
+
+def bit(page, name):
+    return page.get_by_role("button", name=name)
+
+
+def test_a_click_flips_a_bit(page):
+    assert (code(page), stored(page)) == ("0x2E66", "0.0999755859375")
+    bit(page, "sign bit").click()
+    assert (code(page), stored(page)) == ("0xAE66", "-0.0999755859375")
+    assert bit(page, "sign bit").get_attribute("aria-pressed") == "true"
+    assert box(page).input_value() == "-0.0999755859375"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("65504", "0x7BFF"), ("70000", "0x7C00"), ("6e-8", "0x0001"), ("1/3", "0x3555"), ("2^-24", "0x0001"),
+     ("-0", "0x8000"), ("nan", "0x7E00"), ("0x3C00", "0x3C00")],
+)  # fmt: skip
+def test_a_typed_value_is_encoded(page, text, expected):
+    box(page).fill(text)
+    assert code(page) == expected
+    assert box(page).input_value() == text  # the box belongs to who types
+
+
+def test_unreadable_text_is_named_and_changes_nothing(page):
+    box(page).fill("one half")
+    assert "Cannot read “one half”" in page.get_by_role("alert").inner_text()
+    assert code(page) == "0x2E66"
+    box(page).fill("0.5")
+    assert page.get_by_role("alert").inner_text() == "" and code(page) == "0x3800"
+
+
+def test_another_format_keeps_the_value(page):
+    page.get_by_label("Format").select_option("BF16")
+    assert (code(page), box(page).input_value()) == ("0x3DCD", "0.1")
+    box(page).fill("0.1")
+    page.get_by_role("button", name="E4M3", exact=True).click()  # right out of the box
+    assert (code(page), stored(page)) == ("0x1D", "0.1015625")
+    assert page.get_by_role("button", name="E4M3", exact=True).evaluate("e => e === document.activeElement")
+
+
+def test_every_format_answers_for_the_same_value(page):
+    rows = {row.split()[0]: row.split()[1:] for row in page.locator("tbody tr").all_inner_texts()}
+    assert len(rows) == 10 and rows["FP32"][-1] == "0x3DCCCCCD" and rows["E2M1"] == ["0", "underflow", "0x0"]
+    page.get_by_role("button", name="cousins").click()
+    assert page.locator("tbody tr").count() == 15
+
+
+def test_saturation_is_a_choice(page):
+    box(page).fill("70000")
+    assert stored(page) == "inf"
+    page.get_by_label("saturate").check()
+    assert stored(page) == "65504"
+
+
+def test_buttons_step_to_the_neighbours(page):
+    page.get_by_role("button", name="next above").click()
+    assert (code(page), stored(page)) == ("0x2E67", "0.10003662109375")
+    page.get_by_role("button", name="next below").click()
+    assert code(page) == "0x2E66"
+    box(page).fill("inf")
+    assert page.get_by_role("button", name="next above").is_disabled()
+    page.get_by_role("button", name="next below").click()
+    assert stored(page) == "65504"
+
+
+def test_the_keyboard_is_enough(page):
+    """Arrows move along the bits, space flips, up and down step; the page around hears none of it."""
+    page.evaluate("document.addEventListener('keydown', (e) => { window.heard = e.key })")
+    bit(page, "sign bit").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    assert code(page) == "0x2E64"
+    assert (
+        page.evaluate("document.activeElement.getAttribute('aria-label')") == "mantissa bit 1, weight 2^-9, 0"
+    )
+    page.keyboard.press("ArrowUp")
+    assert code(page) == "0x2E65"
+    assert page.locator(".fx-bit[tabindex='0']").count() == 1
+    assert page.evaluate("window.heard") is None
+    page.keyboard.press("PageDown")
+    assert page.evaluate("window.heard") == "PageDown"
+
+
+def test_many_on_a_page_live_apart(open_page):
+    page = open_page(FloatExplorer("FP16", 0.1).to_html() * 2 + FloatExplorer("FP32", 1 / 3).to_html())
+    widgets = page.get_by_role("group", name="Float explorer")
+    assert widgets.count() == 3
+    bit(widgets.first, "sign bit").click()
+    assert [code(widgets.nth(i)) for i in range(3)] == ["0xAE66", "0x2E66", "0x3EAAAAAB"]
+
+
+def test_without_scripts_the_picture_stays(open_page):
+    page = open_page(FloatExplorer("FP16", 0.1).to_html(), java_script_enabled=False)
+    picture = page.get_by_role("img", name="0.1 in FP16")
+    assert picture.bounding_box()["width"] == 720
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_axe_finds_nothing_and_nothing_is_cut_off(open_page, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    body = "".join(FloatExplorer(fmt, value).to_html() for fmt, value in [("FP32", -70000.1), ("E4M3", 500)])
+    page = open_page(body, color_scheme=scheme, viewport={"width": width, "height": 900})
+    box(page).first.fill("what")
+    report = Axe().run(page)
+    assert report.violations_count == 0, report.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CUT_OFF) == []
