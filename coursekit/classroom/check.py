@@ -131,16 +131,24 @@ class Exercise:
         """The typical mistake that gives most of the wrong answers, if it gives at least half of them."""
         if all(answer is None for answer in answers):
             return None, "Your function returns None every time: is a `return` missing?"
-        counts = [self._count_explained(mistake, cases, answers, wrong) for mistake in self.mistakes]
+        counts = [self._count_alike(mistake, cases, answers, wrong) for mistake in self.mistakes]
         most = max(counts, default=0)
         if most * 2 < len(wrong) or not most:
             return None, ""
-        mistake = self.mistakes[counts.index(most)]
+        candidates = [mistake for mistake, count in zip(self.mistakes, counts, strict=True) if count == most]
+        mistake = self._closest(candidates, cases, answers, set(wrong))
         return mistake, f"{_share(most, len(wrong))} what a typical mistake gives. {mistake.words}"
 
-    def _count_explained(self, mistake: Mistake, cases, answers, wrong: list[int]) -> int:
-        told = (self.probe(mistake.program, *copy.deepcopy(cases[i].arguments)) for i in wrong)
-        return sum(bool(self.alike(answer, answers[i])) for i, answer in zip(wrong, told, strict=True))
+    def _closest(self, candidates, cases, answers, wrong: set[int]) -> Mistake:
+        """Of mistakes that explain the wrong answers equally well, the one nearest to the right ones too."""
+        if len(candidates) == 1:
+            return candidates[0]
+        right = [i for i in range(len(cases)) if i not in wrong][:1000]
+        return max(candidates, key=lambda mistake: self._count_alike(mistake, cases, answers, right))
+
+    def _count_alike(self, mistake: Mistake, cases, answers, places: list[int]) -> int:
+        told = (self.probe(mistake.program, *copy.deepcopy(cases[i].arguments)) for i in places)
+        return sum(bool(self.alike(answer, answers[i])) for i, answer in zip(places, told, strict=True))
 
 
 def _share(count: int, total: int) -> str:

@@ -111,7 +111,9 @@ verdict
 
 
 # %%
-def float_limits(exponent_bits: int, mantissa_bits: int, bias: int) -> tuple[float, float, float, float]:
+def float_limits(
+    exponent_bits: int, mantissa_bits: int, bias: int
+) -> tuple[float, float, float, float]:
     """(largest finite, smallest normal, smallest subnormal, eps) of a format with IEEE rules."""
     ### BEGIN SOLUTION
     eps = 2.0**-mantissa_bits
@@ -194,8 +196,8 @@ verdict
 # `kahan_sum(values)` for a list of `np.float16` numbers. Arithmetic between them is FP16 arithmetic: every
 # `+` and `-` rounds. Use nothing wider, no `float(...)`, no `math.fsum`; the answer is an `np.float16`.
 #
-# *Where to look: "Kahan" in lecture 1. After `new = total + y`, how much of y has arrived? Brackets matter:
-# in floating point `(a - b) - c` and `a - (b + c)` differ.*
+# *Where to look: "Kahan" in lecture 1. After an addition, how much of what you added has arrived? Brackets
+# matter: in floating point `(a - b) - c` and `a - (b + c)` differ.*
 
 
 # %%
@@ -242,7 +244,9 @@ def encode_e4m3(x: float) -> int:
         return 0x7F
     sign = 0x80 if math.copysign(1, x) < 0 else 0
     size = min(abs(x), 448.0)
-    exponent = max(math.frexp(size)[1] - 1, -6) if size else -6  # frexp(0) has exponent 0
+    exponent = (
+        max(math.frexp(size)[1] - 1, -6) if size else -6
+    )  # frexp(0) has exponent 0
     steps = round(size / 2.0 ** (exponent - 3))
     return sign | ((exponent + 6) * 8 + steps)
     ### END SOLUTION

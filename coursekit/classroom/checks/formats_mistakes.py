@@ -394,8 +394,7 @@ def _mean_over_held(x, q):
     """What became 0 is left out."""
     import torch
 
-    kept = (q != 0) & torch.isfinite(q)
-    error = ((q - x).abs() / x.abs())[kept]
+    error = ((q - x).abs() / x.abs())[q != 0].clamp(max=1.0)
     return error.mean() if error.numel() else torch.tensor(math.inf)
 
 
