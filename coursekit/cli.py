@@ -1,7 +1,7 @@
-"""The `coursekit` command. Everything is imported when a command needs it, so that `coursekit --help` answers at once.
+"""The `coursekit` command. What a command needs is imported when it runs, so that `--help` answers at once.
 
-Exit status: 0 all well; 1 a notebook failed, is stale, or an exercise is not passed; 2 something the user can put right,
-told in a sentence; 130 stopped with Ctrl-C.
+Exit status: 0 all well; 1 a notebook failed, is stale, or an exercise is not passed; 2 something the user
+can put right, told in a sentence; 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from coursekit.publish.sources import CourseError
 
 # modules that an extra of pyproject.toml brings
 EXTRA_OF = dict.fromkeys(("nbclient", "nbformat"), "lab") | dict.fromkeys(
-    ("jupytext", "latex2mathml", "nbconvert", "nbgrader", "nbstripout", "papermill", "playwright", "yaml"), "publish"
+    ("jupytext", "latex2mathml", "nbconvert", "nbgrader", "nbstripout", "papermill", "playwright", "yaml"),
+    "publish",
 )
 GB = 10**9
 
@@ -53,12 +54,12 @@ def missing_module(error: ModuleNotFoundError) -> str:
 def limits_options(command):
     """The options that hold a notebook to what it may take."""
     options = [
-        click.option("--ram-limit", type=click.FloatRange(min=0.1), default=4.0, show_default=True, metavar="GB",
-                     help="Memory that a notebook and all it starts may take (1 GB = 10^9 bytes)."),
-        click.option("--cell-timeout", type=click.FloatRange(min=1), default=300, show_default=True, metavar="SECONDS",
-                     help="Time for one cell."),
-        click.option("--timeout", type=click.FloatRange(min=1), default=1200, show_default=True, metavar="SECONDS",
-                     help="Time for one notebook."),
+        click.option("--ram-limit", type=click.FloatRange(min=0.1), default=4.0, show_default=True,
+                     metavar="GB", help="Memory for a notebook and all it starts (1 GB = 10^9 bytes)."),
+        click.option("--cell-timeout", type=click.FloatRange(min=1), default=300, show_default=True,
+                     metavar="SECONDS", help="Time for one cell."),
+        click.option("--timeout", type=click.FloatRange(min=1), default=1200, show_default=True,
+                     metavar="SECONDS", help="Time for one notebook."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -80,7 +81,7 @@ def make_console():
 @click.group(cls=Course, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="coursekit")
 def main():
-    """The course on efficient training of language models: run, build and check its notebooks, exercises and slides."""
+    """The course on efficient training of language models: its notebooks, exercises and slides."""
 
 
 @main.command()
@@ -95,10 +96,22 @@ def doctor():
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--profile", type=click.Choice(["ci", "cpu", "gpu"]), default="ci", show_default=True,
-              help="Sizes for a quick check, for a laptop, for a GPU.")
-@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE",
-              help="Set a parameter of the notebooks that have it; may be given several times.")
+@click.option(
+    "--profile",
+    type=click.Choice(["ci", "cpu", "gpu"]),
+    default="ci",
+    show_default=True,
+    help="Sizes for a quick check, for a laptop, for a GPU.",
+)
+@click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a parameter of the notebooks that have it; may be given several times.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for copies and pages  [default: build]")
 @limits_options
 def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # fmt: skip
@@ -112,7 +125,9 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # f
     out = out or root / "build"
     values = {name: parse_value(text) for name, text in parameters}
     limits = make_limits(ram_limit, cell_timeout, timeout)
-    runs = run_all(pick(all_sources(root), names), console, profile=profile, parameters=values, limits=limits, out=out)
+    runs = run_all(
+        pick(all_sources(root), names), console, profile=profile, parameters=values, limits=limits, out=out
+    )
     console.print(table(runs))
     for failed in (run for run in runs if not run.ok):
         console.print(failure_panel(failed))
@@ -122,7 +137,9 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # f
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--check", "check_only", is_flag=True, help="Write nothing; say which committed files are stale.")
+@click.option(
+    "--check", "check_only", is_flag=True, help="Write nothing; say which committed files are stale."
+)
 @click.option("--force", is_flag=True, help="Build also what is up to date.")
 @limits_options
 def build(names, check_only, force, ram_limit, cell_timeout, timeout):
@@ -139,7 +156,9 @@ def build(names, check_only, force, ram_limit, cell_timeout, timeout):
         if stale or rest:
             console.print(f"Put it right:  coursekit build {' '.join(names)}", markup=False)
         sys.exit(1 if stale or rest else 0)
-    failed = [run for run in builder.build_notebooks(sources, console, force=force, limits=limits) if not run.ok]
+    failed = [
+        run for run in builder.build_notebooks(sources, console, force=force, limits=limits) if not run.ok
+    ]
     for run in failed:
         console.print(failure_panel(run))
     builder.write_exercises(root, console)
@@ -168,7 +187,9 @@ def check(notebooks, ram_limit, cell_timeout, timeout):
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--html", "formats", flag_value="html", multiple=True, help="One file with notes and timer (the default).")
+@click.option(
+    "--html", "formats", flag_value="html", multiple=True, help="One file with notes and timer (the default)."
+)
 @click.option("--pdf", "formats", flag_value="pdf", multiple=True, help="PDF.")
 @click.option("--pptx", "formats", flag_value="pptx", multiple=True, help="PowerPoint.")
 @click.option("--md", "formats", flag_value="md", multiple=True, help="The executed Markdown; needs no Node.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat.v4 as v4
 import pytest
 
-LESSON = '''\
+LESSON = """\
 # %% [markdown]
 # # A lesson
 
@@ -23,7 +23,7 @@ print(time.time_ns())
 # %%
 import ipywidgets
 ipywidgets.IntSlider()
-'''
+"""
 
 EXERCISE = '''\
 # %% [markdown]

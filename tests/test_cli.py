@@ -23,9 +23,21 @@ def coursekit(monkeypatch):
     return call
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join
+)
 def test_help_loads_nothing_heavy(arguments):
-    heavy = {"torch", "numpy", "matplotlib", "nbconvert", "nbformat", "papermill", "jupytext", "nbgrader", "rich"}
+    heavy = {
+        "torch",
+        "numpy",
+        "matplotlib",
+        "nbconvert",
+        "nbformat",
+        "papermill",
+        "jupytext",
+        "nbgrader",
+        "rich",
+    }
     code = f"""if True:
         import sys
         from coursekit.cli import main
@@ -55,13 +67,19 @@ def test_run_tells_the_failing_cell_and_fails(coursekit, course):
     path.write_text(path.read_text().replace("steps * 2.5", "steps / 0"))
     result = coursekit("run", "notebooks/demo", cwd=course)
     assert result.exit_code == 1
-    for words in ("notebooks/01_demo, code cell 2", "print(PROFILE, steps / 0)", "ZeroDivisionError: division by zero"):
+    for words in (
+        "notebooks/01_demo, code cell 2",
+        "print(PROFILE, steps / 0)",
+        "ZeroDivisionError: division by zero",
+    ):
         assert words in result.output
 
 
 def test_run_holds_a_notebook_to_its_limits(coursekit, course):
     path = course / "notebooks" / "src" / "01_demo.py"
-    path.write_text(path.read_text().replace("print(PROFILE, steps * 2.5)", "block = bytearray(10**9); time.sleep(60)"))
+    path.write_text(
+        path.read_text().replace("print(PROFILE, steps * 2.5)", "block = bytearray(10**9); time.sleep(60)")
+    )
     path.write_text(path.read_text().replace('PROFILE = "ci"', 'import time; PROFILE = "ci"'))
     result = coursekit("run", "notebooks/demo", "--ram-limit", "0.3", cwd=course)
     assert result.exit_code == 1 and "the limit is 0.30 GB of memory" in result.output
@@ -101,7 +119,9 @@ def test_check_tells_verdicts_and_its_status_says_whether_all_passed(coursekit, 
 
 
 @pytest.mark.parametrize("module, extra", [("jupytext", "publish"), ("nbclient", "lab")])
-def test_a_missing_extra_is_named_with_the_command_that_installs_it(coursekit, course, monkeypatch, module, extra):
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    coursekit, course, monkeypatch, module, extra
+):
     real_import = builtins.__import__
 
     def without(name, *args, **kwargs):

@@ -44,8 +44,11 @@ def write_exercises(root: Path, console) -> None:
 
 
 def check_rest(root: Path, console) -> list[str]:
-    """Exercises that are stale and notebooks that nothing generates, one sentence each, printed and returned."""
-    found = [f"{path.relative_to(root).as_posix()}  STALE; its solution has changed" for path in stale_exercises(root)]
+    """A printed sentence for each stale exercise and each notebook that nothing generates."""
+    found = [
+        f"{path.relative_to(root).as_posix()}  STALE; its solution has changed"
+        for path in stale_exercises(root)
+    ]
     found += [f"{path.relative_to(root).as_posix()}  has no source: delete it" for path in orphans(root)]
     for sentence in found:
         console.print(sentence, markup=False, highlight=False)
@@ -55,11 +58,15 @@ def check_rest(root: Path, console) -> list[str]:
 def build_decks(names: tuple[str, ...], console) -> None:
     """The HTML of every deck, or of those that `names` name; without Node, a sentence and no deck."""
     from coursekit.publish.slide_marp import MissingTool
-    from coursekit.publish.slides import deck_paths
     from coursekit.publish.slides import build as build_slides
+    from coursekit.publish.slides import deck_paths
     from coursekit.publish.sources import matches_name
 
-    wanted = [deck.stem for deck in deck_paths() if not names or any(matches_name(deck.stem, name) for name in names)]
+    wanted = [
+        deck.stem
+        for deck in deck_paths()
+        if not names or any(matches_name(deck.stem, name) for name in names)
+    ]
     try:
         for path in build_slides(wanted) if wanted else []:
             console.print(f"slides/build/{path.name}  built", markup=False, highlight=False)

@@ -1,9 +1,10 @@
 """The one way in which a notebook is written to disk, so that two builds give the same bytes.
 
-What changes from run to run is taken out: papermill's and the clock's metadata, versions, random cell ids, the model ids of
-widgets (a widget's static fallback stays). Ids come from what a cell says. A cell tagged `volatile` shows what only holds for
-the machine it runs on (its name, its seconds): the committed notebook says so in its place. What cannot be committed
-is refused: a path of the machine that built it, an address in memory, an error that was not meant.
+What changes from run to run is taken out: papermill's and the clock's metadata, versions, random cell ids,
+the model ids of widgets (a widget's static fallback stays). Ids come from what a cell says. A cell tagged
+`volatile` shows what only holds for the machine it runs on (its name, its seconds): the committed notebook
+says so in its place. What cannot be committed is refused: a path of the machine that built it, an address
+in memory, an error that was not meant.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _volatile_output():
 
 
 def set_ids(notebook) -> None:
-    """Ids of twelve hex digits from each cell's kind and source; a cell that says the same again gets a number."""
+    """Ids of twelve hex digits from a cell's kind and source; one that says the same again gets a number."""
     seen = Counter()
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
@@ -81,7 +82,7 @@ def refusals(notebook) -> list[str]:
         text = "\n".join(_texts(cell))
         if path := next((p for p in _machine_paths() if p in text), None):
             found.append(
-                f"cell {number} shows a path of this machine ({path}); print a name, or tag the cell `volatile`."
+                f"cell {number} shows a path of this machine ({path}); print a name, or tag it `volatile`."
             )
         if address := ADDRESS.search(text):
             found.append(f"cell {number} shows an address in memory ({address[0]}), different in each run.")

@@ -1,9 +1,10 @@
 """Does a committed notebook still show what its source gives? The differences, in words.
 
-Cells, tags and the kinds of output are compared exactly. In what the outputs say, whole numbers and words are exact, and
-numbers with a decimal point may differ by one part in a thousand: the last digits of a sum depend on the processor, and a
-reader on another machine should not see a red light for them. (On one machine two builds are equal to the byte; a
-test holds that.) Pixels and cells tagged `volatile` are not compared. Prose that quotes a number uses `nbval-check-output`.
+Cells, tags and the kinds of output are compared exactly. In what the outputs say, whole numbers and words
+are exact, and numbers with a decimal point may differ by one part in a thousand: the last digits of a sum
+depend on the processor, and a reader on another machine should not see a red light for them. (On one
+machine two builds are equal to the byte; a test holds that.) Pixels and cells tagged `volatile` are not
+compared. Prose that quotes a number uses `nbval-check-output`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PIXELS = re.compile(r"(data:image/(?:png|jpeg);base64,)[A-Za-z0-9+/=\s]+")
 
 
 def text_differences(fresh, committed) -> list[str]:
-    """How the committed cells differ from the source's, outputs aside; the first difference only, as it shifts the rest."""
+    """How the committed cells differ from the source's, outputs aside: the first difference only."""
     if len(fresh.cells) != len(committed.cells):
         return [f"the source has {len(fresh.cells)} cells, the committed notebook {len(committed.cells)}"]
     for number, (new, old) in enumerate(zip(fresh.cells, committed.cells, strict=True), start=1):
@@ -68,7 +69,7 @@ def parts(cell):
 
 
 def first_difference(ours: str, theirs: str, *, drawing: bool = False) -> tuple[str, str] | None:
-    """The first number, or text between numbers, in which the two differ: (ours, theirs); None if they say the same."""
+    """The first number, or text between numbers, that differs: (ours, theirs); None if there is none."""
     pairs = zip_longest(tokens(ours), tokens(theirs), fillvalue="")
     return next((pair for pair in pairs if not same(*pair, drawing=drawing)), None)
 

@@ -1,9 +1,10 @@
-"""Run one notebook headless and tell what happened: seconds, peak memory, and where and why it failed if it did.
+"""Run one notebook headless and tell what happened: seconds, peak memory, and where and why it failed.
 
-papermill sets the parameters; nbclient, which papermill itself runs on, runs the cells. Going to nbclient directly keeps
-three things that papermill's own loop takes away: cells tagged `raises-exception` may fail, the kernel's process is known
-(so that `watch` can hold it to a limit), and `coursekit check` works for students who have JupyterLab but not papermill.
-Every run gets a fresh kernel and ends with none, whatever happens in between.
+papermill sets the parameters; nbclient, which papermill itself runs on, runs the cells. Going to nbclient
+directly keeps three things that papermill's own loop takes away: cells tagged `raises-exception` may fail,
+the kernel's process is known (so that `watch` can hold it to a limit), and `coursekit check` works for
+students who have JupyterLab but not papermill. Every run gets a fresh kernel and ends with none, whatever
+happens in between.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pathlib import Path
 
 from coursekit.publish.watch import GB, Watch, kill_tree
 
-# The same number of threads and the same hash seed everywhere: torch splits a sum by threads, so the last digits of a
-# committed output depend on it.
+# The same number of threads and the same hash seed everywhere: torch splits a sum by threads, so the last
+# digits of a committed output depend on it.
 REPRODUCIBLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -74,10 +75,11 @@ def execute(
     allow_errors: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Run:
-    """Execute a copy of `notebook` in a fresh kernel that runs in `cwd` with `env` on top of this environment.
+    """Execute a copy of `notebook` in a fresh kernel, in the folder `cwd`, `env` added to the environment.
 
-    `progress(cell, cells, bytes)` is called before each cell. With `allow_errors` the run goes on after a failing cell, and
-    only a dead kernel or a limit is a failure. Raises CourseError for a parameter that the notebook does not have.
+    `progress(cell, cells, bytes)` is called before each cell. With `allow_errors` the run goes on after a
+    failing cell, and only a dead kernel or a limit is a failure. Raises CourseError for a parameter that
+    the notebook does not have.
     """
     from coursekit.publish.parameters import with_parameters
 
@@ -115,7 +117,8 @@ class _Session:
             except CellExecutionError as error:
                 return f"{error.ename}: {ANSI.sub('', error.evalue)}"
             except CellTimeoutError:
-                return f"this cell ran longer than {self.limits.cell_seconds:.0f} s. Allow more with --cell-timeout."
+                seconds = self.limits.cell_seconds
+                return f"this cell ran longer than {seconds:.0f} s. Allow more with --cell-timeout."
             except DeadKernelError:
                 return self._death(stderr)
             finally:
@@ -147,7 +150,7 @@ class _Session:
         with contextlib.suppress(
             RuntimeError, ValueError
         ):  # no signals on Windows and outside the main thread
-            # nbclient's own handler closes the kernel without a word to the caller, who would go on to the next notebook
+            # nbclient's own handler closes the kernel without a word; we would go on to the next notebook
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._on_ctrl_c)
 
     def _on_ctrl_c(self) -> None:
@@ -165,7 +168,7 @@ class _Session:
             kill_tree(self.watch.pid)
 
     def _death(self, stderr) -> str:
-        """Why the kernel is gone; its own last words if nobody here stopped it. Raises KeyboardInterrupt after Ctrl-C."""
+        """Why the kernel is gone; raises KeyboardInterrupt if Ctrl-C was the reason."""
         if self.interrupted:
             raise KeyboardInterrupt
         if self.watch and self.watch.verdict:
@@ -173,8 +176,8 @@ class _Session:
         status = self.process.poll() if self.process else None
         if status == -9:  # signal.SIGKILL, a name that Windows does not have
             return (
-                "the kernel was killed from outside (signal 9), most often by the system because memory ran out. Close other "
-                "programs, or take smaller sizes (--profile ci)."
+                "the kernel was killed from outside (signal 9), most often by the system because memory ran "
+                "out. Close other programs, or take smaller sizes (--profile ci)."
             )
         stderr.seek(0)
         words = [line.rstrip() for line in stderr if line.strip() and "[IPKernelApp]" not in line][-5:]

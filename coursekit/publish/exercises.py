@@ -1,14 +1,15 @@
 """Exercise notebooks from solution notebooks, by nbgrader's preprocessors. Nothing here runs a cell.
 
-An author writes plain cells in `solutions/src/NN_word.py`; the metadata that nbgrader wants follows from what they say:
+An author writes plain cells in `solutions/src/NN_word.py`; the metadata that nbgrader wants follows from
+what they say:
 
-    def bytes_of(x):                        a cell with a solution region becomes the student's cell, its id the name of
-        ### BEGIN SOLUTION                  the function; the region becomes `# your code here` and `...`
+    def bytes_of(x):                    a cell with a solution region becomes the student's cell, its id the
+        ### BEGIN SOLUTION              function's name; the region becomes `# your code here` and `...`
         return x.nbytes
         ### END SOLUTION
 
-    check.bytes_of(bytes_of)                a cell that calls `check.` becomes the check, worth 1 point or the points of a
-    ### BEGIN HIDDEN TESTS                  tag `points-3`; hidden tests are taken out
+    check.bytes_of(bytes_of)            a cell that calls `check.` becomes the check, worth 1 point or what
+    ### BEGIN HIDDEN TESTS              a tag says: `points-3`; hidden tests are taken out
     ...
     ### END HIDDEN TESTS
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from coursekit.publish.canonical import canonical_text
 from coursekit.publish.sources import CourseError, Source, all_sources, read_source
 
-# A function with this body returns None, which a check answers with "not started yet"; nothing raises at definition.
+# A function with this body returns None, which a check answers with "not started yet".
 STUB = "# your code here\n..."
 CHECK_CALL = re.compile(r"^\s*(?:\w+\s*=\s*)?check\.(\w+)\(", re.MULTILINE)
 FUNCTION = re.compile(r"^(?:def|class)\s+(\w+)", re.MULTILINE)
@@ -62,7 +63,13 @@ def release(notebook):
 def preprocessors() -> list:
     """nbgrader's and nbconvert's, in the order of `nbgrader generate_assignment`, without its database."""
     from nbconvert.preprocessors import TagRemovePreprocessor
-    from nbgrader.preprocessors import CheckCellMetadata, ClearHiddenTests, ClearOutput, ClearSolutions, LockCells
+    from nbgrader.preprocessors import (
+        CheckCellMetadata,
+        ClearHiddenTests,
+        ClearOutput,
+        ClearSolutions,
+        LockCells,
+    )
 
     return [
         TagRemovePreprocessor(enabled=True, remove_cell_tags={SOLUTION_ONLY_TAG}),
@@ -83,7 +90,10 @@ def mark(cell, number: int) -> None:
         if cell.cell_type == "markdown":
             cell.metadata["nbgrader"] |= {"grade": True, "points": points_of(cell)}  # read by a person
     elif cell.cell_type == "code" and (call := CHECK_CALL.search(cell.source)):
-        cell.metadata["nbgrader"] = grading(f"check_{call[1]}", locked=True) | {"grade": True, "points": points_of(cell)}
+        cell.metadata["nbgrader"] = grading(f"check_{call[1]}", locked=True) | {
+            "grade": True,
+            "points": points_of(cell),
+        }
 
 
 def grading(grade_id: str, *, solution: bool = False, locked: bool = False) -> dict:

@@ -1,6 +1,7 @@
 """Build the committed notebooks, or find out which of them no longer show what their sources give.
 
-text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipynb`. One way: nobody edits the last by hand.
+text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipynb`. One way: nobody edits
+the last by hand.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ def run_source(source: Source, *, parameters=None, limits: Limits | None = None,
     """Execute a source where its notebook lies, with the settings that make outputs repeat."""
     notebook = read_source(source.path)
     return execute(
-        notebook, source.label, cwd=source.built.parent, parameters=parameters, limits=limits, env=REPRODUCIBLE, progress=progress
-    )  # fmt: skip
+        notebook,
+        source.label,
+        cwd=source.built.parent,
+        parameters=parameters,
+        limits=limits,
+        env=REPRODUCIBLE,
+        progress=progress,
+    )
 
 
 def build(source: Source, *, force: bool = False, limits: Limits | None = None, progress=None) -> Run | None:
@@ -53,7 +60,7 @@ def write(path: Path, text: str) -> None:
 
 
 def stale_text(source: Source) -> list[str]:
-    """Why the committed notebook is stale as far as that shows without running it; [] if its cells are the source's."""
+    """Why the committed notebook is stale as far as that shows without running it; [] if nothing shows."""
     if not source.built.is_file():
         return ["it has not been built"]
     committed = read_built(source.built)
@@ -71,7 +78,7 @@ def stale_outputs(source: Source, run: Run) -> list[str]:
 
 
 def check(source: Source, *, limits: Limits | None = None, progress=None) -> list[str]:
-    """Why the committed notebook is stale; [] if it holds. Runs the source only if no stamp vouches for it."""
+    """Why the committed notebook is stale; [] if it holds. Runs only what no stamp vouches for."""
     found = stale_text(source)
     stamps, inputs = Stamps(source.root), inputs_digest(source.path, source.root)
     if found or stamps.fresh(source.built, inputs):

@@ -1,7 +1,7 @@
 """An executed notebook as one HTML file that opens anywhere, offline, in the reader's light or dark.
 
-nbconvert's own page asks three servers for scripts. This one asks nobody: formulas become MathML when the page is made,
-figures are embedded with their alt texts, widgets show their static fallback.
+nbconvert's own page asks three servers for scripts. This one asks nobody: formulas become MathML when the
+page is made, figures are embedded with their alt texts, widgets show their static fallback.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 TEMPLATES = Path(__file__).parent / "templates"
-# What a page shows of an output that comes in several forms: the first it has. No widget views, no bare JavaScript.
+# Of an output in several forms a page shows the first of these. No widget views, no bare JavaScript.
 PRIORITY = [
     "text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain",
 ]  # fmt: skip
@@ -49,13 +49,17 @@ def markdown_to_html(source: str) -> str:
 
 
 def formula(latex: str, display: str) -> str:
-    """LaTeX as MathML; as code where the converter does not understand it. `display` is "inline" or "block"."""
+    """LaTeX as MathML, or as code where the converter gives up. `display` is "inline" or "block"."""
     import html
 
     from latex2mathml.converter import convert
 
-    latex = latex.replace("{aligned}", "{align*}")  # the converter knows only the second name of the same thing
+    latex = latex.replace(
+        "{aligned}", "{align*}"
+    )  # the converter knows only the second name of the same thing
     try:
         return convert(latex, display=display)
-    except Exception:  # the converter's errors have no common class; a page with the source of a formula is still a page
+    except (
+        Exception
+    ):  # the converter's errors have no common class; a page with the source of a formula is still a page
         return f"<code>{html.escape(latex)}</code>"

@@ -1,4 +1,4 @@
-"""Parameters of a notebook: what it has, values from the command line, and a copy of the notebook that uses them."""
+"""Parameters of a notebook: which it has, values from the command line, a copy that uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse_value(text: str):
 
 
 def parameters_of(notebook) -> dict[str, object]:
-    """{name: default} of the cell tagged `parameters`; {} if there is none. Only literal defaults are values, others None."""
+    """{name: default} of the cell tagged `parameters`, None for a default that is no literal."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     found = {}
     for node in ast.parse(cells[0].source).body if cells else []:

@@ -1,4 +1,4 @@
-"""What a person sees of runs: progress while they go on, a table at the end, and what is needed to mend a failure.
+"""What a person sees of runs: progress, a table at the end, and what is needed to mend a failure.
 
 On a terminal a line with a bar moves; in a log file one line is printed when a notebook is done.
 """
@@ -14,7 +14,7 @@ TRACEBACK_LINES = 8
 
 
 class Board:
-    """`with Board(console, labels) as board:` then for each label `board.start(label)`, `board.step(...)`, `board.done(run)`."""
+    """`with Board(console, labels) as board:`, then per label `start`, `step` before each cell, `done`."""
 
     def __init__(self, console, labels: Iterable[str]):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -66,11 +66,15 @@ def table(runs: list[Run]):
     table.add_column("notebook", "all", no_wrap=True)
     table.add_column("code cells", str(sum(run.code_cells for run in runs)), justify="right")
     table.add_column("seconds", f"{sum(run.seconds for run in runs):.1f}", justify="right")
-    table.add_column("peak RAM, GB", f"{max((run.peak_bytes for run in runs), default=0) / GB:.2f}", justify="right")
+    table.add_column(
+        "peak RAM, GB", f"{max((run.peak_bytes for run in runs), default=0) / GB:.2f}", justify="right"
+    )
     table.add_column("status", "passed" if all(run.ok for run in runs) else "FAILED")
     for run in runs:
         status = "passed" if run.ok else f"[bold red]FAILED[/] in code cell {run.failure.cell}"
-        table.add_row(run.label, str(run.code_cells), f"{run.seconds:.1f}", f"{run.peak_bytes / GB:.2f}", status)
+        table.add_row(
+            run.label, str(run.code_cells), f"{run.seconds:.1f}", f"{run.peak_bytes / GB:.2f}", status
+        )
     return table
 
 
@@ -82,7 +86,8 @@ def failure_panel(run: Run):
     from rich.text import Text
 
     failure = run.failure
-    parts = [Syntax(failure.source, "python", word_wrap=True, background_color="default"), Text(failure.reason, style="bold")]
+    source = Syntax(failure.source, "python", word_wrap=True, background_color="default")
+    parts = [source, Text("\n" + failure.reason, style="bold")]
     if failure.traceback:
-        parts.append(Text("\n".join(failure.traceback[-TRACEBACK_LINES:])))
+        parts.append(Text("\n" + "\n".join(failure.traceback[-TRACEBACK_LINES:]), style="dim"))
     return Panel(Group(*parts), title=f"{run.label}, code cell {failure.cell}", title_align="left")

@@ -15,7 +15,9 @@ from coursekit.publish.report import Board, run_words
 from coursekit.publish.sources import Source, read_source
 
 
-def run_all(sources: list[Source], console, *, profile: str, parameters: Mapping, limits: Limits, out: Path) -> list[Run]:
+def run_all(
+    sources: list[Source], console, *, profile: str, parameters: Mapping, limits: Limits, out: Path
+) -> list[Run]:
     """Run every source with the profile and the parameters it has; a failing one does not stop the others.
 
     Raises CourseError, before anything runs, for a parameter that none of them has.

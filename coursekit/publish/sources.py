@@ -1,9 +1,9 @@
 """The written sources of the course: where they are, what they are called, and how they read as notebooks.
 
-A source is a Python file in jupytext's py:percent form, `notebooks/src/NN_word.py` or `solutions/src/NN_word.py`. It needs
-no header: the build gives every notebook the same kernelspec. One cell is tagged `parameters` and holds `PROFILE = "ci"`
-and whatever else a run may want to set. A run's own values are put into a cell *after* it, so sizes that depend on the
-profile belong into the cell after that:
+A source is a Python file in jupytext's py:percent form, `notebooks/src/NN_word.py` or
+`solutions/src/NN_word.py`. It needs no header: the build gives every notebook the same kernelspec. One cell
+is tagged `parameters` and holds `PROFILE = "ci"` and whatever else a run may want to set. A run's own
+values are put into a cell *after* it, so sizes that depend on the profile belong into the cell after that:
 
     # %% tags=["parameters"]
     PROFILE = "ci"
@@ -51,7 +51,7 @@ class Source:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The course's folder: the first one upwards from `start` (default: here), else the one that coursekit lies in.
+    """The course's folder: the first upwards from `start` (default: here), else the one coursekit lies in.
 
     Raises CourseError if neither belongs to the course.
     """
@@ -61,7 +61,7 @@ def find_root(start: Path | None = None) -> Path:
         if is_root(folder):
             return folder
     raise CourseError(
-        f"expected to be in the folder of the course, or below it; {start} is not. Change to your clone of the course."
+        f"expected to be in the folder of the course, or below it; {start} is not. Change to your clone."
     )
 
 
@@ -85,8 +85,9 @@ def all_sources(root: Path) -> list[Source]:
 def pick(sources: list[Source], names: tuple[str, ...]) -> list[Source]:
     """The sources that `names` mean; all of them if there are no names.
 
-    A name is 01_formats, 01, 1 or formats (lecture and solution), solutions/01_formats (that one), or the path of a file.
-    Raises CourseError with the nearest names for a name that means none.
+    A name is 01_formats, 01, 1 or formats (lecture and solution), solutions/01_formats (that one),
+    solutions (all of that folder), or the path of a file. Raises CourseError with the nearest names for a
+    name that means none.
     """
     return (
         [s for s in sources if any(matches(s, name) for name in names)] if _known(sources, names) else sources
@@ -95,7 +96,9 @@ def pick(sources: list[Source], names: tuple[str, ...]) -> list[Source]:
 
 def matches(source: Source, name: str) -> bool:
     """Whether `name` means this source."""
-    *folders, last = name.replace("\\", "/").split("/")
+    *folders, last = name.replace("\\", "/").rstrip("/").split("/")
+    if last in FOLDERS:
+        return source.folder == last
     in_folder = not set(folders) & set(FOLDERS) or source.folder in folders
     return in_folder and matches_name(source.name, last)
 
@@ -124,7 +127,7 @@ def did_you_mean(name: str, sources: list[Source]) -> str:
 
 
 def read_source(path: Path):
-    """The source as a notebook without outputs: cells with their tags, the course's kernelspec, nothing of jupytext."""
+    """The source as a notebook without outputs: cells, their tags, the course's kernelspec."""
     import jupytext
 
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")

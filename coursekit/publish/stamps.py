@@ -1,7 +1,8 @@
 """What was built from what: a digest of everything that a notebook's outputs rest on, kept under build/.
 
-So a second `coursekit build` runs nothing. The stamps are not committed: whether a committed notebook still holds is found out
-by running it, and a comment edited in `coursekit` should not make twelve notebooks look stale.
+So a second `coursekit build` runs nothing. The stamps are not committed: whether a committed notebook still
+holds is found out by running it, and a comment edited in `coursekit` should not make twelve notebooks look
+stale.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def inputs_digest(source: Path, root: Path) -> str:
 
 
 def reached_files(source: Path, root: Path) -> list[Path]:
-    """Files of coursekit that `source` imports, directly or not, and the files beside them that are not Python."""
+    """Files of coursekit that `source` imports, directly or not, and the scripts and data beside them."""
     reached, todo = set(), [source]
     while todo:
         for path in imported_files(todo.pop(), root) - reached:
@@ -38,7 +39,7 @@ def reached_files(source: Path, root: Path) -> list[Path]:
 
 
 def imported_files(path: Path, root: Path) -> set[Path]:
-    """Files of coursekit named in the import statements of one file. IPython's lines (%, !) are no Python: left out."""
+    """Files of coursekit that one file imports. IPython's lines (%, !) are no Python: left out."""
     text = "\n".join(
         line for line in path.read_text(encoding="utf-8").splitlines() if line.lstrip()[:1] not in ("%", "!")
     )

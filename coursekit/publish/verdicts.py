@@ -1,7 +1,8 @@
-"""Check a student's exercise notebook from the command line: run it, collect what its checks said, tell it in a table.
+"""Check a student's exercise notebook: run it, collect what its checks said, tell it in a table.
 
-The checks are cells of the notebook itself and show verdicts (`classroom.verdict`), each with a record that programs can read
-beside its card. A cell that fails does not stop the others: an unfinished exercise should not hide the finished ones.
+The checks are cells of the notebook itself and show verdicts (`classroom.verdict`), each with a record that
+programs can read beside its card. A cell that fails does not stop the others: an unfinished exercise should
+not hide the finished ones.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class CellError:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a notebook. `verdicts`: the records of classroom.verdict, each with its card as `text`, in order."""
+    """What came of a notebook. `verdicts`: the records of classroom.verdict, each with its card as `text`."""
 
     run: Run
     verdicts: tuple[Mapping, ...]
@@ -43,11 +44,17 @@ class Checked:
 
 
 def check_notebook(path: Path, *, limits: Limits | None = None, progress=None) -> Checked:
-    """Run the notebook at `path` in its own folder. Raises CourseError if there is none, or it cannot be read as one."""
+    """Run the notebook at `path` in its own folder. Raises CourseError if there is none that can be read."""
     notebook = read_notebook(path)
     run = execute(
-        notebook, path.stem, cwd=path.resolve().parent, limits=limits, env=REPRODUCIBLE, allow_errors=True, progress=progress
-    )  # fmt: skip
+        notebook,
+        path.stem,
+        cwd=path.resolve().parent,
+        limits=limits,
+        env=REPRODUCIBLE,
+        allow_errors=True,
+        progress=progress,
+    )
     return Checked(run, tuple(verdicts_of(run.notebook)), tuple(errors_of(run.notebook)))
 
 
@@ -55,17 +62,23 @@ def read_notebook(path: Path):
     import nbformat
 
     if not path.is_file():
-        raise CourseError(f"expected an exercise notebook; there is no file {path}. Give its path: exercises/01_formats.ipynb")
+        raise CourseError(
+            f"expected an exercise notebook such as exercises/01_formats.ipynb; there is no file {path}."
+        )
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises many kinds for a file that is no notebook
-        raise CourseError(f"{path} cannot be read as a notebook: {error}. Open and save it in JupyterLab.") from error
+        raise CourseError(
+            f"{path} cannot be read as a notebook: {error}. Open and save it in JupyterLab."
+        ) from error
 
 
 def verdicts_of(notebook):
     """The verdicts in the notebook's outputs; where one cell shows several of one title, the last."""
     for cell in notebook.cells:
-        shown = [output["data"] for output in cell.get("outputs", []) if VERDICT_MIME in output.get("data", {})]
+        shown = [
+            output["data"] for output in cell.get("outputs", []) if VERDICT_MIME in output.get("data", {})
+        ]
         records = [data[VERDICT_MIME] | {"text": data.get("text/plain", "")} for data in shown]
         yield from {record["title"]: record for record in records}.values()
 
@@ -73,17 +86,23 @@ def verdicts_of(notebook):
 def errors_of(notebook):
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
         if "raises-exception" not in cell.metadata.get("tags", []):
-            yield from (CellError(number, f"{o.ename}: {o.evalue}") for o in cell.outputs if o.output_type == "error")
+            yield from (
+                CellError(number, f"{o.ename}: {o.evalue}") for o in cell.outputs if o.output_type == "error"
+            )
 
 
 def show(checked: Checked, console) -> None:
-    """The table, then the cards of what did not pass, with their hints, and the cells that ended in an error."""
+    """The table, then the cards of what did not pass, with their hints, and the cells that failed."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("exercise", "verdict", "typical mistake", title=f"{checked.passed} of {len(checked.verdicts)} passed")
+    table = Table(
+        "exercise", "verdict", "typical mistake", title=f"{checked.passed} of {len(checked.verdicts)} passed"
+    )
     for verdict in checked.verdicts:
-        status = "[green]✓ passed[/]" if verdict["passed"] else f"✗ {escape(verdict.get('status') or 'not yet')}"
+        status = (
+            "[green]✓ passed[/]" if verdict["passed"] else f"✗ {escape(verdict.get('status') or 'not yet')}"
+        )
         table.add_row(escape(verdict["title"]), status, escape(verdict.get("misconception") or ""))
     console.print(table)
     for sentence in (*cards_that_help(checked), *troubles(checked)):

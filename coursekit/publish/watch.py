@@ -1,8 +1,8 @@
 """Watches a running kernel and stops it before it takes the machine down.
 
-A kernel that asks for more memory than there is gets the whole machine to swap, or is killed without a word, and a client
-that waits for its reply learns nothing. The watch looks ten times a second, keeps the highest amount seen, and when a
-limit is passed kills the kernel and all it started, and says why.
+A kernel that asks for more memory than there is gets the whole machine to swap, or is killed without a
+word, and a client that waits for its reply learns nothing. The watch looks ten times a second, keeps the
+highest amount seen, and when a limit is passed kills the kernel and all it started, and says why.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FREE_FLOOR_BYTES = 200 * 10**6  # below this the machine itself is about to stal
 def tree_bytes(pid: int) -> int:
     """Resident bytes of a process and all its descendants; 0 if it is gone.
 
-    A child's pages that it shares with its parent (libraries, a fork's untouched memory) are counted once, where the
-    system tells them apart (Linux).
+    A child's pages that it shares with its parent (libraries, a fork's untouched memory) are counted once,
+    where the system tells them apart (Linux).
     """
     try:
         parent = psutil.Process(pid)
@@ -57,7 +57,8 @@ def kill_tree(pid: int) -> None:
 class Watch:
     """Holds the process `pid` and what it starts to `limit_bytes` and `seconds`, from `start()` to `stop()`.
 
-    `peak_bytes` is the highest amount seen; `verdict` is None, or the sentence that says why the process was killed.
+    `peak_bytes` is the highest amount seen; `verdict` is None, or the sentence that says why the process
+    was killed.
     """
 
     def __init__(self, pid: int, limit_bytes: float, seconds: float):
@@ -93,9 +94,9 @@ class Watch:
             )
         if psutil.virtual_memory().available < FREE_FLOOR_BYTES:
             return (
-                f"stopped at {held / GB:.2f} GB: this machine has less than {FREE_FLOOR_BYTES / GB:.1f} GB of memory left. "
-                "Close other programs, or take smaller sizes (--profile ci)."
+                f"stopped at {held / GB:.2f} GB: this machine has less than {FREE_FLOOR_BYTES / GB:.1f} GB "
+                "left. Close other programs, or take smaller sizes (--profile ci)."
             )
         if time.monotonic() > self._deadline:
-            return f"stopped after {self.seconds:.0f} s, the time limit of a notebook. Allow more with --timeout."
+            return f"stopped after {self.seconds:.0f} s, the limit of a notebook. Allow more with --timeout."
         return None

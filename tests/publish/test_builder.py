@@ -32,7 +32,9 @@ def test_what_is_stale_is_named_with_the_reason(copy_of_built, console):
     solution.path.write_text(solution.path.read_text().replace("Twice x", "x twice"))
     stale = builder.check_notebooks([lesson, solution], console, limits=Limits())
     assert list(stale) == ["solutions/01_demo"] and "written differently" in stale["solutions/01_demo"][0]
-    assert builder.check_rest(copy_of_built, console) == ["exercises/01_demo.ipynb  STALE; its solution has changed"]
+    assert builder.check_rest(copy_of_built, console) == [
+        "exercises/01_demo.ipynb  STALE; its solution has changed"
+    ]
     builder.write_exercises(copy_of_built, console)
     assert builder.check_rest(copy_of_built, console) == []
 

@@ -21,14 +21,18 @@ def executed(seed: int):
         }
     )
     stream = v4.new_output("stream", name="stdout", text="12.5\n")
-    widget = v4.new_output("display_data", {WIDGET_VIEW: {"model_id": f"model{seed}"}, "text/plain": "Slider"})
+    widget = v4.new_output(
+        "display_data", {WIDGET_VIEW: {"model_id": f"model{seed}"}, "text/plain": "Slider"}
+    )
     clock = v4.new_output("stream", name="stdout", text=f"{seed} s\n")
     notebook.cells = [
         v4.new_markdown_cell("# One"),
         v4.new_code_cell("print(12.5)", outputs=[stream], execution_count=1),
         v4.new_code_cell("slider", outputs=[widget], execution_count=2),
         v4.new_code_cell("clock()", outputs=[clock], execution_count=3, metadata={"tags": ["volatile"]}),
-        v4.new_code_cell("print(12.5)", outputs=[copy.deepcopy(stream)], execution_count=4, metadata={"tags": []}),
+        v4.new_code_cell(
+            "print(12.5)", outputs=[copy.deepcopy(stream)], execution_count=4, metadata={"tags": []}
+        ),
     ]
     for cell in notebook.cells:
         cell.metadata["papermill"] = {"duration": seed / 3}

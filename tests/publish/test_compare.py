@@ -8,7 +8,12 @@ from coursekit.publish.compare import differences, same
 
 def notebook(**changes):
     """One cell with one output of each kind; a keyword replaces what one of them shows."""
-    shown = {"svg": '<svg><path d="M 1.5 2 L 10.25 4"/></svg>', "png": "iVBOR", "html": "<b>65504</b>", "text": "loss 2.3041\n"}
+    shown = {
+        "svg": '<svg><path d="M 1.5 2 L 10.25 4"/></svg>',
+        "png": "iVBOR",
+        "html": "<b>65504</b>",
+        "text": "loss 2.3041\n",
+    }
     shown |= changes
     outputs = [
         v4.new_output("display_data", {"image/svg+xml": shown["svg"]}),

@@ -64,7 +64,9 @@ def test_a_region_that_nbgrader_would_not_find_again_is_refused(cells, reason):
 
 
 def test_a_written_answer_is_graded_by_a_person():
-    cell = v4.new_markdown_cell("Why?\n\n### BEGIN SOLUTION\nBecause.\n### END SOLUTION", metadata={"tags": ["points-2"]})
+    cell = v4.new_markdown_cell(
+        "Why?\n\n### BEGIN SOLUTION\nBecause.\n### END SOLUTION", metadata={"tags": ["points-2"]}
+    )
     (answer,) = release(v4.new_notebook(cells=[cell])).cells
     assert answer.source == "Why?\n\n*Your answer here.*"
     assert answer.metadata.nbgrader.grade and answer.metadata.nbgrader.points == 2

@@ -67,7 +67,9 @@ def test_a_run_that_fails_writes_nothing(copy_of_built):
 def test_outputs_that_cannot_be_committed_are_refused(copy_of_built):
     source = lesson(copy_of_built)
     edit(source.path, "print(PROFILE, steps * 2.5)", "import sys; print(sys.prefix)")
-    with pytest.raises(CourseError, match=r"notebooks/01_demo cannot be committed: cell 2 shows a path of this machine"):
+    with pytest.raises(
+        CourseError, match=r"notebooks/01_demo cannot be committed: cell 2 shows a path of this machine"
+    ):
         build(source)
 
 

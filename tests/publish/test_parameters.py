@@ -13,7 +13,16 @@ def notebook(notebook_of):
 
 @pytest.mark.parametrize(
     "text, value",
-    [("3", 3), ("1e-4", 1e-4), ("True", True), ("None", None), ("[1, 2]", [1, 2]), ("'3'", "3"), ("tiny", "tiny"), ("a/b-1", "a/b-1")],
+    [
+        ("3", 3),
+        ("1e-4", 1e-4),
+        ("True", True),
+        ("None", None),
+        ("[1, 2]", [1, 2]),
+        ("'3'", "3"),
+        ("tiny", "tiny"),
+        ("a/b-1", "a/b-1"),
+    ],
 )
 def test_values_of_the_command_line(text, value):
     assert parse_value(text) == value and type(parse_value(text)) is type(value)
@@ -26,7 +35,11 @@ def test_parameters_and_their_defaults(notebook, notebook_of):
 
 def test_values_go_into_a_cell_after_the_defaults(notebook):
     given = with_parameters(notebook, {"PROFILE": "cpu"})
-    assert [cell.source.strip().splitlines()[-1] for cell in given.cells] == ["half = steps / 2", 'PROFILE = "cpu"', "print(PROFILE)"]
+    assert [cell.source.strip().splitlines()[-1] for cell in given.cells] == [
+        "half = steps / 2",
+        'PROFILE = "cpu"',
+        "print(PROFILE)",
+    ]
     assert len(notebook.cells) == 2
 
 

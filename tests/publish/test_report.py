@@ -8,9 +8,8 @@ from coursekit.publish.report import Board, failure_panel, run_words, table
 
 GOOD = Run("notebooks/01_demo", None, code_cells=12, seconds=3.14, peak_bytes=1_250_000_000)
 TRACE = tuple(f"line {i}" for i in range(30))
-BAD = Run(
-    "solutions/01_demo", None, 7, 0.5, 90_000_000, Failure(3, "half(x)\nprint('[bold]')", "ZeroDivisionError: division by zero", TRACE)
-)  # fmt: skip
+FAILURE = Failure(3, "half(x)\nprint('[bold]')", "ZeroDivisionError: division by zero", TRACE)
+BAD = Run("solutions/01_demo", None, 7, 0.5, 90_000_000, FAILURE)
 
 
 def printed(thing, terminal=False):
@@ -38,7 +37,13 @@ def test_one_run_needs_no_sums():
 
 def test_a_failure_shows_cell_source_reason_and_the_last_lines_of_the_traceback():
     text = printed(failure_panel(BAD))
-    for words in ("solutions/01_demo, code cell 3", "half(x)", "print('[bold]')", "ZeroDivisionError: division by zero", "line 29"):
+    for words in (
+        "solutions/01_demo, code cell 3",
+        "half(x)",
+        "print('[bold]')",
+        "ZeroDivisionError: division by zero",
+        "line 29",
+    ):
         assert words in text
     assert "line 10 " not in text
 

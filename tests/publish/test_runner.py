@@ -11,12 +11,14 @@ from coursekit.publish.sources import CourseError, all_sources
 
 @pytest.fixture
 def run_course(course, tmp_path):
-    """run_course(profile, parameters) runs the tiny course; returns the runs and the folder they were kept in."""
+    """run_course(profile, steps=4) runs the tiny course; returns the runs and where they were kept."""
 
     def runner(profile="ci", **parameters):
         out = tmp_path / "kept"
         console = Console(file=io.StringIO())
-        return run_all(all_sources(course), console, profile=profile, parameters=parameters, limits=Limits(), out=out), out
+        return run_all(
+            all_sources(course), console, profile=profile, parameters=parameters, limits=Limits(), out=out
+        ), out
 
     return runner
 
@@ -29,7 +31,9 @@ def test_all_are_run_with_the_parameters_they_have_and_kept_as_notebook_and_page
     runs, out = run_course(profile="cpu", steps=4)
     assert [(run.label, run.ok) for run in runs] == [("notebooks/01_demo", True), ("solutions/01_demo", True)]
     kept = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
-    assert kept == [f"{folder}/01_demo.{kind}" for folder in ("notebooks", "solutions") for kind in ("html", "ipynb")]
+    assert kept == [
+        f"{folder}/01_demo.{kind}" for folder in ("notebooks", "solutions") for kind in ("html", "ipynb")
+    ]
     # papermill's cell with the given values comes after the defaults
     assert output_of(out / "notebooks" / "01_demo.ipynb", 3) == "cpu 10.0\n"
     assert "cpu 10.0" in (out / "notebooks" / "01_demo.html").read_text(encoding="utf-8")

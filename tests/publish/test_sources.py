@@ -14,8 +14,10 @@ def test_outside_the_course_the_folder_of_the_package_is_the_root(tmp_path):
 
 
 def test_no_course_anywhere_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "__file__", str(tmp_path / "site-packages" / "coursekit" / "publish" / "sources.py"))
-    with pytest.raises(CourseError, match="clone of the course"):
+    monkeypatch.setattr(
+        sources, "__file__", str(tmp_path / "site-packages" / "coursekit" / "publish" / "sources.py")
+    )
+    with pytest.raises(CourseError, match="Change to your clone"):
         find_root(tmp_path)
 
 
@@ -29,7 +31,17 @@ def test_a_name_means_lesson_and_solution(course, name):
     assert [s.label for s in pick(all_sources(course), (name,))] == ["notebooks/01_demo", "solutions/01_demo"]
 
 
-@pytest.mark.parametrize("name", ["solutions/01_demo", "solutions/demo", "./solutions/src/01_demo.py", "solutions\\01_demo.ipynb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "solutions",
+        "solutions/",
+        "solutions/01_demo",
+        "solutions/demo",
+        "./solutions/src/01_demo.py",
+        "solutions\\01_demo.ipynb",
+    ],
+)
 def test_a_path_means_one(course, name):
     assert [s.label for s in pick(all_sources(course), (name,))] == ["solutions/01_demo"]
 

@@ -35,7 +35,12 @@ def test_files_reached_by_imports_and_their_data(root):
 
 @pytest.mark.parametrize(
     "name, changes",
-    [("lesson.py", True), ("coursekit/other/b.py", True), ("coursekit/other/b.js", True), ("coursekit/third/c.py", False)],
+    [
+        ("lesson.py", True),
+        ("coursekit/other/b.py", True),
+        ("coursekit/other/b.js", True),
+        ("coursekit/third/c.py", False),
+    ],
 )
 def test_the_digest_follows_what_is_reached(root, name, changes):
     before = inputs_digest(root / "lesson.py", root)
