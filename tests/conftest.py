@@ -1,4 +1,4 @@
-"""A tiny course in a temporary folder, and notebooks made of a few cells."""
+"""A tiny course in a temporary folder, notebooks made of a few cells, and one headless Chromium."""
 
 from pathlib import Path
 
@@ -103,3 +103,17 @@ def copy_of_built(built_course, tmp_path):
 def notebook_of():
     """notebook_of("a = 1", "print(a)") is a notebook of these code cells."""
     return lambda *cells: v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One headless Chromium per process: `browser.new_page(...)`; close the page, or its context, when done."""
+    from playwright.sync_api import sync_playwright
+
+    from coursekit.publish.slide_handout import sandbox_arguments
+    from coursekit.publish.slide_marp import find_chromium
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox_arguments())
+        yield chromium
+        chromium.close()
