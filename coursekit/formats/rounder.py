@@ -1,16 +1,17 @@
 """The arithmetic under `tensor`: round a piece of a tensor to a format, with no branch per element.
 
-`scalar` divides by the ulp, rounds to an integer and multiplies back. Adding a large number does all three at once.
-Let a = |x| lie in the binade of E (a power of two, E <= a < 2E) and, on a float32 carrier, take
+`scalar` divides by the ulp, rounds to an integer and multiplies back. Adding a large number does all three
+at once. Let a = |x| lie in the binade of E (a power of two, E <= a < 2E) and, on a float32 carrier, take
 
     c = E * 2^(23 - M)          so that float32's own ulp at c is the ulp of the format at a
 
-Then the hardware's addition a + c rounds a to a multiple of that ulp, ties to even, and (a + c) - c is the answer.
-Below the smallest normal number E stays put, which is all there is to subnormals. Inside a + c the lowest bits *are*
-the integer n = a / ulp, so the code is a subtraction of bit patterns away.
+Then the hardware's addition a + c rounds a to a multiple of that ulp, ties to even, and (a + c) - c is the
+answer. Below the smallest normal number E stays put, which is all there is to subnormals. Inside a + c the
+lowest bits *are* the integer n = a / ulp, so the code is a subtraction of bit patterns away.
 
-A bool tensor costs more than all of this together, so comparisons are made on bit patterns (they are ordered like the
-magnitudes, NaN above infinity): (limit - pattern) >> 31 is a mask of ones where pattern > limit, else of zeros.
+A bool tensor costs more than all of this together, so comparisons are made on bit patterns (they are
+ordered like the magnitudes, NaN above infinity): (limit - pattern) >> 31 is a mask of ones where pattern >
+limit, else of zeros.
 """
 
 from __future__ import annotations
@@ -80,14 +81,15 @@ def to_integer(q: Tensor, negative: Tensor, rounding: str, generator: torch.Gene
 
 
 class FloatRounder:
-    """Rounds pieces of a tensor to one floating-point format; `values` and `codes` finish the same `_add_c`."""
+    """Rounds pieces of a tensor to one format; `values` and `codes` finish what `_add_c` begins."""
 
     def __init__(self, fmt: FloatSpec, carrier: Carrier, rounding: str, saturate: bool, generator):
         self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
         self.c_over_e = 2.0 ** (carrier.mantissa_bits - fmt.mantissa_bits)
         no_specials = fmt.inf_code is None and fmt.nan_code is None
-        # Larger magnitudes are clipped to `top`: the largest number, or the one that would come after it. The code
-        # after the largest is infinity in ieee formats, NaN in fn, and in fnuz again NaN (0x7f + 1 = 0x80).
+        # Larger magnitudes are clipped to `top`: the largest number, or the one that would come after it.
+        # The code after the largest is infinity in ieee formats, NaN in fn, and in fnuz again NaN (0x7f + 1
+        # = 0x80).
         after_max = fmt.max + 2.0 ** (fmt.max_exponent - fmt.mantissa_bits)
         self.top, self.top_code = (
             (fmt.max, fmt.max_code) if saturate or no_specials else (after_max, fmt.max_code + 1)
@@ -138,7 +140,7 @@ class FloatRounder:
         out.copy_(bits)
 
     def _magnitude(self, x: Tensor, a: Tensor) -> Tensor:
-        """a <- |x|, NaN where the format has no sign or no zero for it. Returns x, whose sign the result gets."""
+        """a <- |x|, NaN where the format has no code for x. Returns what the result takes its sign from."""
         if self.fmt.signed:
             torch.abs(x, out=a)
             return x

@@ -4,13 +4,14 @@ A number that a format holds is an integer `n` times a power of two, the ulp ("u
 
     ulp = 2^(exponent - mantissa_bits)      exponent = floor(log2 |value|), never below the min_exponent
 
-so that rounding is: divide by the ulp, make that an integer, multiply back. And the code follows from the same
-integer, because the codes of the positive numbers count 0, 1, 2, ... from zero upwards without a gap:
+so that rounding is: divide by the ulp, make that an integer, multiply back. And the code follows from the
+same integer, because the codes of the positive numbers count 0, 1, 2, ... from zero upwards without a gap:
 
     code = n + (exponent - min_exponent) * 2^mantissa_bits
 
-A carry in `n` (1.111 rounds to 10.000) walks into the exponent field by itself. Numbers are `Fraction`s inside:
-nothing is rounded twice, whatever the input (a Python int of any size, a `Fraction`, a float down to 2^-1074).
+A carry in `n` (1.111 rounds to 10.000) walks into the exponent field by itself. Numbers are `Fraction`s
+inside: nothing is rounded twice, whatever the input (a Python int of any size, a `Fraction`, a float down
+to 2^-1074).
 
 Unlike `tensor`, this module knows no speed and no torch. The tests hold `tensor` equal to it on every code.
 
@@ -55,7 +56,8 @@ class FormatInfo:
 
 
 def fields(code: int, fmt: FloatSpec) -> tuple[int, int, int]:
-    """(sign, exponent field, mantissa field) of a code. Raises TypeError for an integer format: it has no fields.
+    """(sign, exponent field, mantissa field) of a code. Raises TypeError for an integer format: it has no
+    fields.
 
     >>> from coursekit.formats.spec import FP16
     >>> fields(0b1_01111_1000000000, FP16)
@@ -107,9 +109,9 @@ def encode(
 ) -> int:
     """The code of the number in `fmt` that `value` rounds to.
 
-    `rounding` is one of ROUNDINGS; "stochastic" takes the upper of the two neighbours with probability (distance to
-    the lower) / (distance between them) and needs `random`. Ties of "nearest_even" go to the even significand `n`.
-    Special values: see the table at the top of the module.
+    `rounding` is one of ROUNDINGS; "stochastic" takes the upper of the two neighbours with probability
+    (distance to the lower) / (distance between them) and needs `random`. Ties of "nearest_even" go to the
+    even significand `n`. Special values: see the table at the top of the module.
 
     >>> from coursekit.formats.spec import FP16
     >>> bit_string(encode(-1.5, FP16), FP16)
@@ -214,7 +216,8 @@ def all_values(fmt: FloatSpec | IntSpec) -> list[float]:
 
 
 def ulp(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> float:
-    """Distance between the numbers of the format in the binade that holds |value|, as `math.ulp` for Python's floats.
+    """Distance between the numbers of the format in the binade that holds |value|, as `math.ulp` for
+    Python's floats.
 
     At and around zero: the smallest subnormal. Beyond the largest number: the distance just below it. NaN for
     NaN, infinity for infinity.
@@ -305,7 +308,7 @@ def _nan(fmt: FloatSpec, negative: bool) -> int:
 
 
 def _overflow(fmt: FloatSpec, saturate: bool) -> int:
-    """Magnitude code of what lies beyond the largest number: infinity, else NaN, else (or saturated) the largest."""
+    """Magnitude code of what lies beyond the largest number."""
     if saturate or (fmt.inf_code is None and fmt.nan_code is None):
         return fmt.max_code
     return fmt.inf_code if fmt.inf_code is not None else fmt.nan_code
@@ -318,7 +321,7 @@ def _floor_log2(a: Fraction) -> int:
 
 
 def _real(value: float | int | Fraction) -> float | Fraction:
-    """The value as a float (which may be NaN, infinite or -0.0) or, if its type is rational, as a Fraction."""
+    """The value as a float (maybe NaN, infinite or -0.0) or, if its type is rational, as a Fraction."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
             f"expected one real number (int, float or Fraction), got {type(value).__name__}. "

@@ -1,8 +1,8 @@
 """A number format as one frozen record, and the table of all formats of the course.
 
 A floating-point format is five facts: how many exponent bits, how many mantissa bits, which bias, which codes
-are kept for infinity and NaN, and whether there is a sign. Everything else (largest number, smallest, spacing)
-follows and is computed here as a property. Bare Python: usable without numpy and torch.
+are kept for infinity and NaN, and whether there is a sign. Everything else (largest number, smallest,
+spacing) follows and is computed here as a property. Bare Python: usable without numpy and torch.
 
 Layout of a code, from the highest bit: [sign] [exponent field, E bits] [mantissa field, M bits].
 
@@ -30,8 +30,8 @@ SPECIALS = {
 class FloatSpec:
     """A floating-point format.
 
-    `specials` is a key of SPECIALS. `subnormals=False` gives exponent field 0 the same meaning as the others (E8M0,
-    which then has no zero). `source` names the document that defines the format.
+    `specials` is a key of SPECIALS. `subnormals=False` gives exponent field 0 the same meaning as the
+    others (E8M0, which then has no zero). `source` names the document that defines the format.
     """
 
     name: str
@@ -93,7 +93,7 @@ class FloatSpec:
 
     @property
     def nan_code(self) -> int | None:
-        """Code of the quiet NaN with the sign bit clear (set in fnuz: the only NaN). None if there is none."""
+        """Code of the quiet NaN, sign bit clear (in fnuz set: its only NaN). None if there is none."""
         match self.specials:
             case "ieee" if self.mantissa_bits > 0:
                 return self.inf_code | (1 << (self.mantissa_bits - 1))
@@ -135,7 +135,7 @@ class FloatSpec:
 
 @dataclass(frozen=True)
 class IntSpec:
-    """A two's complement integer, read as code * 2^-fraction_bits (fraction_bits > 0: fixed point, as MXINT8)."""
+    """A two's complement integer, read as code * 2^-fraction_bits (MXINT8 has 6 fraction bits)."""
 
     name: str
     bits: int

@@ -1,20 +1,21 @@
 """Encode, decode and round whole tensors: any shape, any float or integer dtype, any device.
 
-Equal to `scalar` on every code and in every special case; see the table there. The arithmetic is in `rounder`; this
-module checks what comes in and feeds it in pieces that stay in the cache. Float64 input, and formats whose exponent is
-as wide as float32's, are carried in float64, so that nothing is rounded twice.
+Equal to `scalar` on every code and in every special case; see the table there. The arithmetic is in
+`rounder`; this module checks what comes in and feeds it in pieces that stay in the cache. Float64 input,
+and formats whose exponent is as wide as float32's, are carried in float64, so that nothing is rounded twice.
 
-Gradients: none. Rounding is flat almost everywhere, and results are detached. For a straight-through estimate write
-`x + (round_to(x, fmt) - x).detach()`.
+Gradients: none. Rounding is flat almost everywhere, and results are detached. For a straight-through
+estimate write `x + (round_to(x, fmt) - x).detach()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+from coursekit.formats import lookup
 from coursekit.formats.rounder import FLOAT32, FLOAT64, Carrier, FloatRounder, IntRounder, Scratch
 from coursekit.formats.scalar import ROUNDINGS
 from coursekit.formats.spec import FloatSpec, IntSpec
@@ -40,11 +41,30 @@ def encode(
 
     Raises TypeError for bool, complex and uint64 input, ValueError for an unknown rounding.
     """
-    rounder = _rounder(x, fmt, rounding, saturate, generator)
-    out = torch.empty(x.shape, dtype=code_dtype(fmt), device=x.device)
-    for x_piece, out_piece, scratch in _pieces(x, out, rounder.carrier):
-        rounder.codes(x_piece, out_piece, scratch)
+    out = torch.empty(x.shape, dtype=code_dtype(_check_format(fmt)), device=check_input(x).device)
+    encode_pieces(_flat_pieces(x, out), x, fmt, rounding, saturate, generator)
     return out
+
+
+def encode_pieces(
+    pieces: Iterable[tuple[Tensor, Tensor]],
+    like: Tensor,
+    fmt: FloatSpec | IntSpec,
+    rounding: str,
+    saturate: bool,
+    generator: torch.Generator | None,
+) -> None:
+    """Write codes for pieces (x, out), flat, of the dtype and in all the length of `like`."""
+    rounder = _rounder(like, fmt, rounding, saturate, generator)
+    if not lookup.applies(like, fmt, rounding):
+        for x_piece, out_piece, scratch in _with_scratch(pieces, rounder.carrier):
+            rounder.codes(x_piece, out_piece, scratch)
+        return
+    table = encode(lookup.key_values(like.device), fmt, rounding=rounding, saturate=saturate)
+    key = torch.empty(0, dtype=torch.int32, device=like.device)
+    for x_piece, out_piece in pieces:
+        key = key.new_empty(x_piece.shape) if key.numel() < x_piece.numel() else key[: x_piece.numel()]
+        lookup.look_up(table, x_piece, out_piece, key)
 
 
 def round_to(
@@ -58,8 +78,9 @@ def round_to(
 ) -> Tensor:
     """The numbers in `fmt` that x rounds to, in x's own float dtype (float32 for integer and float8 input).
 
-    Arguments as in encode(). `out` receives the result and may be x itself. A rounded number that x's dtype cannot
-    hold becomes what torch makes of it there (float16 65504 is 65536 in BF16, which as float16 is inf).
+    Arguments as in encode(). `out` receives the result and may be x itself. A rounded number that x's dtype
+    cannot hold becomes what torch makes of it there (float16 65504 is 65536 in BF16, which as float16 is
+    inf).
 
     >>> from coursekit.formats.spec import E4M3
     >>> round_to(torch.tensor([0.1, 1000.0]), E4M3, saturate=True)
@@ -67,18 +88,19 @@ def round_to(
 
     Raises as encode(), and ValueError if `out` does not match.
     """
-    rounder = _rounder(x, fmt, rounding, saturate, generator)
+    rounder = _rounder(check_input(x), _check_format(fmt), rounding, saturate, generator)
     dtype = x.dtype if x.dtype in FLOATS else torch.float32
     out = torch.empty(x.shape, dtype=dtype, device=x.device) if out is None else out
     if (out.shape, out.dtype, out.device) != (x.shape, dtype, x.device):
         raise ValueError(
-            f"out must be {dtype}, {tuple(x.shape)}, on {x.device}; got {out.dtype}, {tuple(out.shape)}, on {out.device}. "
+            f"out must be {dtype}, {tuple(x.shape)}, on {x.device}; "
+            f"got {out.dtype}, {tuple(out.shape)}, on {out.device}. "
             "Leave it out, or make it with torch.empty_like(x)."
         )
     target = (
         out.detach() if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
     )
-    for x_piece, out_piece, scratch in _pieces(x, target, rounder.carrier):
+    for x_piece, out_piece, scratch in _with_scratch(_flat_pieces(x, target), rounder.carrier):
         rounder.values(x_piece, out_piece, scratch)
     return out if target.data_ptr() == out.data_ptr() else out.detach().copy_(target)
 
@@ -88,8 +110,8 @@ def decode(codes: Tensor, fmt: FloatSpec | IntSpec, dtype: torch.dtype = torch.f
 
     codes  integers of any shape, 0 to 2^bits - 1
 
-    Many short codes are looked up in the table of all values: faster than computing each. Raises TypeError if the
-    codes are no integers, ValueError if one has more bits than the format.
+    Many short codes are looked up in the table of all values: faster than computing each. Raises TypeError
+    if the codes are no integers, ValueError if one has more bits than the format.
     """
     _check_codes(codes, fmt)
     if fmt.bits > 16 or codes.numel() <= 1 << fmt.bits:
@@ -124,7 +146,7 @@ def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
         return (codes - (negative << fmt.bits)).double() * fmt.ulp
     magnitude = codes & ~fmt.sign_mask
     field = magnitude >> fmt.mantissa_bits
-    hidden_one = (field > 0) if fmt.subnormals else torch.ones_like(field)
+    hidden_one = (field > 0).long() if fmt.subnormals else torch.ones_like(field)
     n = (magnitude & ((1 << fmt.mantissa_bits) - 1)) + (hidden_one << fmt.mantissa_bits)
     exponent = field.clamp(min=int(fmt.subnormals)) - fmt.bias
     ulp = ((exponent - fmt.mantissa_bits + 1023) << 52).view(torch.float64)  # 2^k, written down as its bits
@@ -136,18 +158,20 @@ def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
     return torch.where((codes & fmt.sign_mask) != 0, -values, values)
 
 
-def _pieces(x: Tensor, out: Tensor, carrier: Carrier) -> Iterator[tuple[Tensor, Tensor, Scratch]]:
+def _with_scratch(
+    pieces: Iterable[tuple[Tensor, Tensor]], carrier: Carrier
+) -> Iterator[tuple[Tensor, Tensor, Scratch]]:
     """(piece of x as the carrier's floats, piece of out, scratch), flat and of one length."""
     n = -1
-    for x_piece, out_piece in _flat_pieces(x, out):
+    for x_piece, out_piece in pieces:
         if x_piece.numel() != n:  # the first piece, and a shorter last one
             n = x_piece.numel()
-            scratch = Scratch(n, carrier, x.device)
+            scratch = Scratch(n, carrier, x_piece.device)
         yield _carried(x_piece, carrier), out_piece, scratch
 
 
 def _flat_pieces(x: Tensor, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pieces of both that fit a CPU's cache. A GPU, and a compiler that fuses the operations, get all at once."""
+    """Pieces of both that fit a CPU's cache. A GPU, or a compiler that fuses operations, gets all at once."""
     whole = x.device.type != "cpu" or torch.compiler.is_compiling()
     size = max(x.numel(), 1) if whole else PIECE
     return zip(x.detach().reshape(-1).split(size), out.view(-1).split(size), strict=True)
@@ -156,8 +180,8 @@ def _flat_pieces(x: Tensor, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 def _carried(x: Tensor, carrier: Carrier) -> Tensor:
     """x as the carrier's floats, exactly as far as any format can tell.
 
-    An int64 beyond 2^53 has more bits than a float64: its last 11 become a single one that says "there was more"
-    (rounding to odd), so that rounding to any format comes out as if from the integer itself.
+    An int64 beyond 2^53 has more bits than a float64: its last 11 become a single one that says "there was
+    more" (rounding to odd), so that rounding to any format comes out as if from the integer itself.
     """
     if x.dtype != torch.int64:
         return x.to(carrier.float)
@@ -168,8 +192,6 @@ def _carried(x: Tensor, carrier: Carrier) -> Tensor:
 
 def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool, generator):
     """The rounder for these inputs, after checking them at the door."""
-    _check_format(fmt)
-    check_input(x)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
     wide = x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32)
@@ -184,24 +206,22 @@ def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool,
     return FloatRounder(fmt, carrier, rounding, saturate, generator)
 
 
-def check_input(x: object) -> None:
-    """Raise TypeError unless x is a tensor of real numbers."""
+def check_input(x: Tensor) -> Tensor:
+    """x itself; raises TypeError unless it is a tensor of real numbers."""
     if not isinstance(x, Tensor):
-        raise TypeError(
-            f"expected a torch.Tensor, got {type(x).__name__}. Use torch.as_tensor(x), or formats.scalar."
-        )
+        raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}. Use torch.as_tensor(x).")
     if not (x.dtype.is_floating_point or x.dtype in INTEGERS):
-        raise TypeError(
-            f"expected real numbers, got {x.dtype}. Convert first, for example x.float() or x.real."
-        )
+        raise TypeError(f"expected real numbers, got {x.dtype}. Convert first, for example x.float().")
+    return x
 
 
-def _check_format(fmt: object) -> None:
-    if not isinstance(fmt, (FloatSpec, IntSpec)):
-        raise TypeError(
-            f"expected a FloatSpec or IntSpec, got {type(fmt).__name__}. "
-            "A name becomes a format by spec.get_format(name); block formats are in formats.block."
-        )
+def _check_format(fmt: FloatSpec | IntSpec) -> FloatSpec | IntSpec:
+    if isinstance(fmt, (FloatSpec, IntSpec)):
+        return fmt
+    raise TypeError(
+        f"expected a FloatSpec or IntSpec, got {type(fmt).__name__}. "
+        "A name becomes a format by spec.get_format(name); block formats are in formats.block."
+    )
 
 
 def _check_codes(codes: Tensor, fmt: FloatSpec | IntSpec) -> None:
