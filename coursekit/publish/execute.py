@@ -10,6 +10,7 @@ happens in between.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -111,24 +112,35 @@ class _Session:
     def run(self, cwd: Path, env: dict, allow_errors: bool) -> str | None:
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+        client = self._client(allow_errors)
         with tempfile.TemporaryFile("w+", errors="replace") as stderr:
             try:
-                self._client(allow_errors).execute(cwd=str(cwd), env={**os.environ, **env}, stderr=stderr)
+                client.execute(cwd=str(cwd), env={**os.environ, **env}, stderr=stderr)
             except CellExecutionError as error:
                 return f"{error.ename}: {ANSI.sub('', error.evalue)}"
             except CellTimeoutError:
                 seconds = self.limits.cell_seconds
                 return f"this cell ran longer than {seconds:.0f} s. Allow more with --cell-timeout."
             except DeadKernelError:
-                return self._death(stderr)
+                return self._death("died while this cell ran", stderr)
+            except RuntimeError as error:  # jupyter_client's, while it waits for a kernel to answer
+                return self._death(f"did not start: {error}", stderr)
             finally:
                 self._stop()
+                # nbclient 0.11 leaves this behind if a kernel does not start, and it fails when Python ends
+                atexit.unregister(client._cleanup_kernel)
         return None
 
     def _client(self, allow_errors: bool):
         from nbclient import NotebookClient
 
-        client = NotebookClient(
+        class Client(NotebookClient):
+            async def async_start_new_kernel(client, **options):
+                self._before_kernel()
+                await super().async_start_new_kernel(**options)
+                self._on_kernel(client.km.provisioner.process)
+
+        return Client(
             self.notebook,
             log=_quiet(),
             kernel_name="python3",
@@ -140,22 +152,25 @@ class _Session:
             shutdown_kernel="immediate",
             on_cell_start=self._on_cell_start,
         )
-        client.on_notebook_start = lambda notebook: self._on_kernel(client.km.provisioner.process)
-        return client
 
-    def _on_kernel(self, process) -> None:
-        self.process = process
-        self.watch = Watch(process.pid, self.limits.ram_bytes, self.limits.seconds)
-        self.watch.start()
+    def _before_kernel(self) -> None:
         with contextlib.suppress(
             RuntimeError, ValueError
         ):  # no signals on Windows and outside the main thread
             # nbclient's own handler closes the kernel without a word; we would go on to the next notebook
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._on_ctrl_c)
 
+    def _on_kernel(self, process) -> None:
+        self.process = process
+        self.watch = Watch(process.pid, self.limits.ram_bytes, self.limits.seconds)
+        self.watch.start()
+        if self.interrupted:
+            kill_tree(process.pid)
+
     def _on_ctrl_c(self) -> None:
         self.interrupted = True
-        kill_tree(self.process.pid)
+        if self.process:
+            kill_tree(self.process.pid)
 
     def _on_cell_start(self, cell, cell_index: int) -> None:
         self.at = cell_index
@@ -167,7 +182,7 @@ class _Session:
             self.watch.stop()
             kill_tree(self.watch.pid)
 
-    def _death(self, stderr) -> str:
+    def _death(self, what: str, stderr) -> str:
         """Why the kernel is gone; raises KeyboardInterrupt if Ctrl-C was the reason."""
         if self.interrupted:
             raise KeyboardInterrupt
@@ -181,7 +196,7 @@ class _Session:
             )
         stderr.seek(0)
         words = [line.rstrip() for line in stderr if line.strip() and "[IPKernelApp]" not in line][-5:]
-        return "\n".join([f"the kernel died (exit status {status}) while this cell ran.", *words])
+        return "\n".join([f"the kernel {what} (exit status {status}).", *words])
 
     def failure(self, reason: str) -> Failure:
         cell = self.notebook.cells[self.at]

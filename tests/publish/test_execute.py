@@ -11,7 +11,7 @@ import pytest
 
 from coursekit.publish.execute import REPRODUCIBLE, Limits, execute
 from coursekit.publish.sources import CourseError
-from coursekit.publish.watch import GB
+from coursekit.publish.watch import GB, Watch
 
 
 @pytest.fixture
@@ -100,14 +100,24 @@ def test_a_kernel_that_dies_is_reported_and_does_not_hang(run, cell, reason):
 
 if os.name != "nt":  # a process cannot send itself Ctrl-C there
 
-    def test_ctrl_c_ends_the_run_and_the_kernel(run):
-        def interrupt(cell, cells, ram_bytes):
-            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    @pytest.mark.parametrize("when", ["the kernel starts", "a cell runs"])
+    def test_ctrl_c_ends_the_run_and_the_kernel(run, monkeypatch, when):
+        def interrupt(*_):
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
+        if when == "the kernel starts":
+            monkeypatch.setattr(Watch, "start", interrupt)
+            monkeypatch.setattr(Watch, "stop", lambda watch: None)
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             run("import time; time.sleep(60)", progress=interrupt)
         assert time.monotonic() - started < 30
+
+
+def test_a_kernel_that_does_not_start_is_a_failure_with_its_last_words(run):
+    result = run("print('never')", env={"PYTHONHOME": os.devnull})
+    assert result.failure.reason.startswith("the kernel did not start")
+    assert "encodings" in result.failure.reason
 
 
 def test_parameters_reach_the_cells_and_the_notebook_given_stays_as_it_is(notebook_of, tmp_path):
