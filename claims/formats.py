@@ -25,8 +25,15 @@ def layout(fmt):
 )
 def bit_layouts():
     pairs = ((FP32, torch.float32), (FP16, torch.float16), (BF16, torch.bfloat16))
-    agrees = all(fmt.eps == torch.finfo(dtype).eps and fmt.max == torch.finfo(dtype).max for fmt, dtype in pairs)
-    return {"fp32": layout(FP32), "fp16": layout(FP16), "bf16": layout(BF16), "agrees with torch.finfo": agrees}
+    agrees = all(
+        fmt.eps == torch.finfo(dtype).eps and fmt.max == torch.finfo(dtype).max for fmt, dtype in pairs
+    )
+    return {
+        "fp32": layout(FP32),
+        "fp16": layout(FP16),
+        "bf16": layout(BF16),
+        "agrees with torch.finfo": agrees,
+    }
 
 
 @claim(
@@ -63,7 +70,11 @@ def fp16_range():
     where="HU",
     verdict="imprecise",
     right="Largest {max:.3g}, smallest normal {min_normal:.3g}, and subnormals down to {min_subnormal:.2g}.",
-    figures={"max": 3.4028234663852886e38, "min_normal": 1.1754943508222875e-38, "min_subnormal": 1.401298464324817e-45},
+    figures={
+        "max": 3.4028234663852886e38,
+        "min_normal": 1.1754943508222875e-38,
+        "min_subnormal": 1.401298464324817e-45,
+    },
     source=IEEE,
 )
 def fp32_range():
@@ -121,7 +132,11 @@ def linear_4096():
         return weight.numel() * weight.element_size()
 
     fp16 = weight_bytes(torch.float16)
-    return {"megabytes": fp16 / 1e6, "mebibytes": fp16 / 2**20, "fp32_megabytes": weight_bytes(torch.float32) / 1e6}
+    return {
+        "megabytes": fp16 / 1e6,
+        "mebibytes": fp16 / 2**20,
+        "fp32_megabytes": weight_bytes(torch.float32) / 1e6,
+    }
 
 
 @claim(

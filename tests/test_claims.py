@@ -1,4 +1,4 @@
-"""The claims register: every figure comes out as audited, and the page that readers see is the one that is generated."""
+"""The claims register: every figure comes out as audited, and the committed page is the generated one."""
 
 from pathlib import Path
 
@@ -29,12 +29,16 @@ def test_the_html_page_holds_every_claim_and_loads_nothing():
 
 
 def test_a_wrong_figure_is_reported():
-    row = claims.claim("X1", said="s", where="w", verdict="right", right="{n}", figures={"n": 3}, source="")(lambda: {"n": 4})
+    row = claims.claim("X1", said="s", where="w", verdict="right", right="{n}", figures={"n": 3}, source="")(
+        lambda: {"n": 4}
+    )
     assert claims.mismatches(row) == ["X1: n should be 3, came out as 4."]
 
 
 def test_a_figure_that_is_not_computed_is_reported():
-    row = claims.claim("X1", said="s", where="w", verdict="right", right="", figures={"n": 3}, source="")(lambda: {"m": 3})
+    row = claims.claim("X1", said="s", where="w", verdict="right", right="", figures={"n": 3}, source="")(
+        lambda: {"m": 3}
+    )
     assert "lists ['n']" in claims.mismatches(row)[0]
 
 
@@ -47,7 +51,14 @@ def test_a_figure_that_is_not_computed_is_reported():
     ],
 )
 def test_incomplete_rows_are_refused(facts, complaint):
-    row = {"id": "X", "said": "s", "where": "w", "verdict": "right", "right": "r", "source": "a paper"} | facts
+    row = {
+        "id": "X",
+        "said": "s",
+        "where": "w",
+        "verdict": "right",
+        "right": "r",
+        "source": "a paper",
+    } | facts
     with pytest.raises(ValueError, match=complaint):
         claims.Claim(**row)
 

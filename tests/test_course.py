@@ -1,4 +1,4 @@
-"""course.py names what is missing, with the remedy and with what works without it, and does not install twice."""
+"""course.py names what is missing, the remedy and what works without it, and does not install twice."""
 
 import ast
 import importlib.util
@@ -29,7 +29,9 @@ def course(tmp_path, monkeypatch):
 def calls(course, monkeypatch):
     """The commands that course.py would run, made to succeed."""
     commands = []
-    monkeypatch.setattr(course.subprocess, "call", lambda command, **_: commands.append([str(c) for c in command]) or 0)
+    monkeypatch.setattr(
+        course.subprocess, "call", lambda command, **_: commands.append([str(c) for c in command]) or 0
+    )
     os.makedirs(course.VENV)
     return commands
 
@@ -56,14 +58,18 @@ def test_no_python_that_fits(course, monkeypatch):
 
 
 def test_a_missing_venv_module_is_named(course, monkeypatch, capsys):
-    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object())
+    monkeypatch.setattr(
+        course.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else object()
+    )
     assert course.main(["lab"]) == 2
     message = capsys.readouterr().err
     assert "apt install python3-venv" in message and "environment.yml" in message
 
 
 def test_a_full_disk_is_named_before_anything_is_installed(course, monkeypatch, capsys):
-    monkeypatch.setattr(course.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 2 * 10**8))
+    monkeypatch.setattr(
+        course.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 2 * 10**8)
+    )
     assert course.main(["lab"]) == 2
     assert "0.2 GB are free" in capsys.readouterr().err
     assert not os.path.exists(course.VENV)
@@ -74,7 +80,9 @@ def test_missing_tools_are_named_together(course, monkeypatch, capsys):
     monkeypatch.delenv("CHROME_PATH", raising=False)
     assert course.main(["test"]) == 2
     message = capsys.readouterr().err
-    assert "nodejs.org" in message and "apt install chromium" in message and "--without browser,node" in message
+    assert (
+        "nodejs.org" in message and "apt install chromium" in message and "--without browser,node" in message
+    )
 
 
 def test_what_is_left_out_is_deselected(course, calls, monkeypatch):

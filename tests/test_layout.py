@@ -1,4 +1,4 @@
-"""The house keeps its order: one direction of imports, complete maps, one word per lecture, one truth about versions."""
+"""The house keeps its order: one direction of imports, complete maps, one word per lecture, one lock."""
 
 import ast
 import re
@@ -20,7 +20,9 @@ LECTURES = sorted(path.stem for path in (ROOT / "slides").glob("[0-9][0-9]_*.md"
 
 
 def tracked(*patterns):
-    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 
 
@@ -30,7 +32,9 @@ def run(*command):
 
 def test_imports_run_one_way():
     """The contracts of pyproject.toml: floors, exhaustive; bare Python in the number core; no cycles."""
-    result = run("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache")
+    result = run(
+        "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -42,7 +46,7 @@ def test_sources_are_formatted_and_lint_free(command):
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_a_package_opens_with_a_complete_map(package):
-    """`__init__.py` is a docstring with one line a module, and nothing else: an import line tells which file to open."""
+    """`__init__.py` is a docstring with one line a module, and nothing else."""
     tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
     assert len(tree.body) == 1, "only a docstring"
     mapped = {line.split()[0] for line in ast.get_docstring(tree).splitlines()[1:] if line.strip()}
@@ -52,7 +56,8 @@ def test_a_package_opens_with_a_complete_map(package):
 
 def test_import_is_light():
     """`import coursekit` and the core of the number formats load neither torch nor numpy."""
-    code = "import sys, coursekit, coursekit.formats.scalar; print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
+    heavy = "[name for name in ('torch', 'numpy', 'matplotlib') if name in sys.modules]"
+    code = f"import sys, coursekit, coursekit.formats.scalar; print({heavy})"
     assert run("-c", code).stdout.strip() == "[]"
 
 
@@ -82,7 +87,10 @@ def test_every_module_has_its_test():
 
 def requirements():
     extras = PROJECT["optional-dependencies"].values()
-    return [Requirement(text) for text in [*PROJECT["dependencies"], *(text for group in extras for text in group)]]
+    return [
+        Requirement(text)
+        for text in [*PROJECT["dependencies"], *(text for group in extras for text in group)]
+    ]
 
 
 def test_the_lock_pins_every_dependency_within_its_bounds():
@@ -103,14 +111,21 @@ def test_environment_yml_holds_what_pyproject_holds():
 
 
 def test_ci_calls_the_test_command_of_the_readme():
-    readme, ci = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    readme, ci = (
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        (ROOT / ".ci" / "run").read_text(encoding="utf-8"),
+    )
     assert "`make test`" in readme and ci.rstrip().endswith("make test")
 
 
 def test_no_path_of_a_machine_is_committed():
     """Executed notebooks and tables are the places where one slips in."""
     home = re.compile(rb"(?<![\w.])/(home|root|Users|tmp|work)/\w")
-    texts = [path for path in tracked() if path.suffix in {".ipynb", ".md", ".py", ".toml", ".yml", ".json", ".css", ".js"}]
+    texts = [
+        path
+        for path in tracked()
+        if path.suffix in {".ipynb", ".md", ".py", ".toml", ".yml", ".json", ".css", ".js"}
+    ]
     assert [str(path) for path in texts if path != Path(__file__) and home.search(path.read_bytes())] == []
 
 

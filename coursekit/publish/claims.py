@@ -2,12 +2,14 @@
 
 A claim lives in `claims/word.py`, one file a lecture, as a decorated function:
 
-    @claim("HU2", said="...", where="...", verdict="imprecise", right="It is {stored}.", figures={"stored": 1.0}, source="...")
+    @claim("HU2", said="...", where="...", verdict="imprecise", right="It is {stored}.",
+           figures={"stored": 1.0}, source="torch.float16")
     def one_and_a_ten_thousandth():
         return {"stored": float(torch.tensor(1.0001, dtype=torch.float16))}
 
-`figures` is what the audit says, the function's result is what this machine computes; `check` compares the two, and the
-page prints the computed ones. A claim that no program can decide is `cited`: it names a document and has no figures.
+`figures` is what the audit says, the function's result is what this machine computes; `mismatches` compares the
+two, and the page prints the computed ones. A claim that no program can decide is `cited`: it names a document and
+has no figures.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Claim:
 
     def __post_init__(self):
         if self.verdict not in VERDICTS:
-            raise ValueError(f"claim {self.id}: the verdict must be one of {', '.join(VERDICTS)}; got {self.verdict!r}.")
+            raise ValueError(
+                f"claim {self.id}: the verdict must be one of {', '.join(VERDICTS)}; got {self.verdict!r}."
+            )
         if self.compute and not self.figures:
             raise ValueError(f"claim {self.id}: a computed claim needs `figures` to be held against.")
         if not self.compute and not self.source:
@@ -87,13 +91,18 @@ def same(got, expected, tolerance: float) -> bool:
 
 
 def load(folder: Path) -> dict[str, list[Claim]]:
-    """All claims below `folder`, {lecture word: rows in the order of the file}. Raises ValueError if an id occurs twice."""
+    """All claims below `folder`, {lecture word: rows in the order of the file}.
+
+    Raises ValueError if an id occurs twice.
+    """
     register = {path.stem: rows_of(path) for path in sorted(folder.glob("*.py"))}
     seen = {}
     for word, rows in register.items():
         for row in rows:
             if row.id in seen:
-                raise ValueError(f"claim {row.id} is in claims/{seen[row.id]}.py and in claims/{word}.py; give one another id.")
+                raise ValueError(
+                    f"claim {row.id} is in claims/{seen[row.id]}.py and in claims/{word}.py; rename one."
+                )
             seen[row.id] = word
     return register
 
@@ -110,37 +119,55 @@ def to_markdown(register: Mapping[str, list[Claim]]) -> str:
     lines = [
         "# The claims register",
         "",
-        "What is said about efficient training, and what comes out when it is computed. The figures below were computed",
-        "when this page was generated (`coursekit claims`); the tests compute them again. A row without a program cites a",
-        "document. The page is generated from `claims/*.py`: edit those.",
+        "What is said about efficient training, and what comes out when it is computed. The figures below were",
+        "computed when this page was generated (`coursekit claims`); the tests compute them again. A row without a",
+        "program cites a document. The page is generated from `claims/*.py`: edit those.",
         "",
         "| verdict | means |",
         "|---|---|",
         *(f"| {name} | {meaning} |" for name, meaning in VERDICTS.items()),
     ]
     for word, rows in register.items():
-        lines += ["", f"## {word}", "", "| id | said | verdict | what is right | how we know |", "|---|---|---|---|---|"]
-        lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(row))} |" for row in rows]
+        lines += [
+            "",
+            f"## {word}",
+            "",
+            "| id | said | verdict | what is right | how we know |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(row))} |" for row in rows
+        ]
     return "\n".join(lines) + "\n"
 
 
 def cells(row: Claim) -> tuple[str, ...]:
     said = f"{row.said} *({row.where})*"
     right = row.right_sentence() + (f" Convention: {row.convention}." if row.convention else "")
-    return row.id, said, f"**{row.verdict}**", right, ("computed; " if row.compute else "cited; ") + row.source
+    return (
+        row.id,
+        said,
+        f"**{row.verdict}**",
+        right,
+        ("computed; " if row.compute else "cited; ") + row.source,
+    )
 
 
 def to_html(register: Mapping[str, list[Claim]]) -> str:
     """One self-contained page with a search field; light and dark."""
     body = "".join(
-        f"<h2>{html.escape(word)}</h2><table><thead><tr>{header()}</tr></thead><tbody>{''.join(map(html_row, rows))}</tbody></table>"
+        f"<h2>{html.escape(word)}</h2><table><thead><tr>{header()}</tr></thead>"
+        f"<tbody>{''.join(map(html_row, rows))}</tbody></table>"
         for word, rows in register.items()
     )
-    return PAGE.replace("BODY", body)
+    page = Path(__file__).with_name("templates") / "claims.html"
+    return page.read_text(encoding="utf-8").replace("BODY", body)
 
 
 def header() -> str:
-    return "".join(f'<th scope="col">{name}</th>' for name in ("id", "said", "verdict", "what is right", "how we know"))
+    return "".join(
+        f'<th scope="col">{name}</th>' for name in ("id", "said", "verdict", "what is right", "how we know")
+    )
 
 
 def html_row(row: Claim) -> str:
@@ -149,38 +176,6 @@ def html_row(row: Claim) -> str:
         f'<tr id="{id}"><th scope="row"><a href="#{id}">{id}</a></th><td>{said}</td>'
         f'<td><span class="verdict {verdict}">{verdict}</span></td><td>{right}</td><td>{how}</td></tr>'
     )
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>The claims register</title>
-<style>
-:root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --line: #d0d7de; --soft: #57606a; --link: #0550ae; --row: #f6f8fa }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9da7b1; --link: #79c0ff; --row: #161b22 } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1200px; margin: 2rem auto; padding: 0 1rem }
-input { font: inherit; width: 100%; box-sizing: border-box; padding: .6rem .8rem; border: 1px solid var(--soft); border-radius: .5rem;
-  color: inherit; background: var(--row) }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0 } td, th { border-bottom: 1px solid var(--line); padding: .6rem; text-align: left; vertical-align: top }
-thead th { color: var(--soft); font-weight: 600 } a { color: var(--link) } tbody tr:target { background: var(--row) }
-.verdict { border: 1.5px solid currentColor; border-radius: 1rem; padding: .05rem .6rem; white-space: nowrap; font-size: .9em }
-.wrong, .inconsistent { border-style: double; border-width: 3px } .imprecise, .outdated { border-style: dashed }
-</style></head><body><main>
-<h1>The claims register</h1>
-<p>What is said about efficient training, and what comes out when it is computed.</p>
-<label for="search">Search the claims</label>
-<input id="search" type="search" placeholder="for example: bf16, wrong, 4096"> <p><output id="count" aria-live="polite"></output></p>
-BODY
-</main><script>
-const rows = [...document.querySelectorAll("tbody tr")], count = document.getElementById("count");
-function filter(text) {
-  for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(text.toLowerCase());
-  count.textContent = rows.filter(row => !row.hidden).length + " of " + rows.length + " claims";
-}
-document.getElementById("search").addEventListener("input", event => filter(event.target.value));
-filter("");
-</script></body></html>
-"""
 
 
 def write(root: Path) -> tuple[Path, Path]:

@@ -26,9 +26,19 @@ def free_port():
 def lab(tmp_path_factory):
     """The address of a JupyterLab that the course's own command started."""
     port = free_port()
-    command = [sys.executable, "course.py", "lab", "--no-browser", f"--port={port}", f"--IdentityProvider.token={TOKEN}"]
+    command = [
+        sys.executable,
+        "course.py",
+        "lab",
+        "--no-browser",
+        f"--port={port}",
+        f"--IdentityProvider.token={TOKEN}",
+    ]
     # Settings and trust of the person who runs the tests stay as they are.
-    folders = {name: str(tmp_path_factory.mktemp(name.lower())) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    folders = {
+        name: str(tmp_path_factory.mktemp(name.lower()))
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")
+    }
     log = (tmp_path_factory.mktemp("lab") / "log").open("w")
     server = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **folders}, stdout=log, stderr=log, start_new_session=True
@@ -69,6 +79,7 @@ def test_the_start_page_opens_and_a_cell_runs(lab, browser):
     first.click()
     page.keyboard.press("Shift+Enter")
     page.wait_for_function(
-        "() => /\\[\\d+\\]/.test(document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent)", timeout=60_000
+        "() => /\\[\\d+\\]/.test(document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent)",
+        timeout=60_000,
     )
     page.close()
