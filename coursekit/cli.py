@@ -67,7 +67,7 @@ def limits_options(command):
 
 
 def make_limits(ram_limit: float, cell_timeout: float, timeout: float):
-    from coursekit.publish.execute import Limits
+    from coursekit.publish.kernel import Limits
 
     return Limits(ram_bytes=ram_limit * GB, cell_seconds=cell_timeout, seconds=timeout)
 

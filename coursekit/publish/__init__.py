@@ -2,8 +2,9 @@
 
 sources        where the written notebooks are, what names mean, how a source reads as a notebook
 parameters     values for a notebook's `parameters` cell
+kernel         one kernel, from its start to its end
 watch          holds a running kernel to its memory and time
-execute        one notebook in one kernel: seconds, peak memory, and where and why it failed
+execute        one notebook: seconds, peak memory, and where and why it failed
 canonical      the one way to write a notebook, the same bytes from two builds
 compare        does a committed notebook still show what its source gives?
 stamps         what was built from what, so that a second build runs nothing

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coursekit.publish.execute import Limits, Run
+from coursekit.publish.execute import Run
 from coursekit.publish.exercises import build_exercises, stale_exercises
+from coursekit.publish.kernel import Limits
 from coursekit.publish.notebooks import build, check, orphans
 from coursekit.publish.report import Board, run_words
 from coursekit.publish.sources import Source

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from coursekit.publish.canonical import canonical_text, refusals
 from coursekit.publish.compare import differences, text_differences
-from coursekit.publish.execute import REPRODUCIBLE, Limits, Run, execute
+from coursekit.publish.execute import REPRODUCIBLE, Run, execute
+from coursekit.publish.kernel import Limits
 from coursekit.publish.sources import CourseError, Source, all_sources, read_source
 from coursekit.publish.stamps import Stamps, inputs_digest
 

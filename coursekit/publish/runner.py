@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from coursekit.publish.execute import REPRODUCIBLE, Limits, Run, execute
+from coursekit.publish.execute import REPRODUCIBLE, Run, execute
+from coursekit.publish.kernel import Limits
 from coursekit.publish.page import to_html
 from coursekit.publish.parameters import parameters_of, refuse_unknown
 from coursekit.publish.report import Board, run_words

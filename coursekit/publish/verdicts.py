@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursekit.publish.execute import REPRODUCIBLE, Limits, Run, execute
+from coursekit.publish.execute import REPRODUCIBLE, Run, execute
+from coursekit.publish.kernel import Limits
 from coursekit.publish.sources import CourseError
 
 VERDICT_MIME = "application/vnd.coursekit.verdict+json"

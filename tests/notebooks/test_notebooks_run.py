@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from coursekit.publish.canonical import refusals
-from coursekit.publish.execute import REPRODUCIBLE, Limits
+from coursekit.publish.execute import REPRODUCIBLE
+from coursekit.publish.kernel import Limits
 from coursekit.publish.notebooks import run_source, stale_outputs
 from coursekit.publish.parameters import parameters_of
 from coursekit.publish.sources import all_sources, read_source

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from coursekit.publish import builder, slides
-from coursekit.publish.execute import Limits
+from coursekit.publish.kernel import Limits
 from coursekit.publish.slide_marp import MissingTool
 from coursekit.publish.sources import all_sources
 

@@ -7,9 +7,7 @@ import nbformat.v4 as v4
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 
-from coursekit.classroom.machine import find_tool
 from coursekit.publish.canonical import WIDGET_VIEW
 from coursekit.publish.page import formula, markdown_to_html, to_html
 
@@ -84,17 +82,14 @@ def test_a_formula_that_is_not_understood_stays_readable():
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_in_a_browser(html, scheme, tmp_path):
+def test_the_page_in_a_browser(browser, html, scheme, tmp_path):
     """No request but the page itself, and no accessibility rule broken, contrast of every text included."""
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")
     requests = []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_tool("chromium"), args=["--no-sandbox"])
-        tab = chromium.new_page(color_scheme=scheme)
+    with browser.new_page(color_scheme=scheme) as tab:
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto(path.as_uri())
         violations = Axe().run(tab).response["violations"]
-        chromium.close()
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
     assert [violation["id"] for violation in violations] == []

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from coursekit.publish.execute import Limits
+from coursekit.publish.kernel import Limits
 from coursekit.publish.runner import run_all
 from coursekit.publish.sources import CourseError, all_sources
 

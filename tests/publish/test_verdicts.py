@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from coursekit.publish.execute import Limits
+from coursekit.publish.kernel import Limits
 from coursekit.publish.sources import CourseError
 from coursekit.publish.verdicts import check_notebook, show
 
