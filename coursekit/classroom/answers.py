@@ -33,6 +33,15 @@ def same_bits(expected, got) -> bool:
     return same_value(expected, got, bitwise=True)
 
 
+def first_difference(expected, got, same) -> tuple[str, object, object]:
+    """("[3]", expected[3], got[3]) where two lists of one length first differ; else ("", expected, got)."""
+    right, said = plain(expected), plain(got)
+    if not isinstance(right, list) or not isinstance(said, (list, tuple)) or len(right) != len(said):
+        return "", expected, got
+    at = next((i for i, (a, b) in enumerate(zip(right, said, strict=True)) if not same(a, b)), None)
+    return ("", expected, got) if at is None else (f"[{at}]", right[at], said[at])
+
+
 def show_value(value) -> str:
     """An answer in words short enough for a card; long lists are cut and counted."""
     value = plain(value)

@@ -13,15 +13,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-# Text colours reach a contrast of 4.5 against panel and code (tests/classroom/test_card.py computes it).
-PALETTES = {
-    "light": {"panel": "#f6f8fa", "code": "#e9edf1", "ink": "#1f2328", "soft": "#4f5862", "line": "#c9d1d9",
-              "pass": "#0f5c26", "fail": "#9a2a0a", "todo": "#0a4f86", "note": "#643a7a",
-              "keyword": "#643a7a", "string": "#0f5c26", "number": "#0a4f86", "name": "#9a2a0a"},
-    "dark": {"panel": "#161b22", "code": "#232b36", "ink": "#e6edf3", "soft": "#a9b4c0", "line": "#3d4753",
-             "pass": "#5fd784", "fail": "#ff9d7d", "todo": "#82c4ff", "note": "#d6b0ff",
-             "keyword": "#d6b0ff", "string": "#5fd784", "number": "#82c4ff", "name": "#ff9d7d"},
-}  # fmt: skip
+from coursekit.classroom.card_style import STYLE
 
 #        kind     glyph, ARIA role
 KINDS = {
@@ -30,38 +22,6 @@ KINDS = {
     "todo": ("○", "status"),
     "note": ("▸", "note"),
 }
-
-
-def _variables(palette: dict[str, str]) -> str:
-    return "".join(f"--ck-{name}:{colour};" for name, colour in palette.items())
-
-
-def _style() -> str:
-    """The theme a page names wins (JupyterLab, VS Code, Colab); elsewhere the reader's system decides."""
-    light, dark = _variables(PALETTES["light"]), _variables(PALETTES["dark"])
-    return (
-        f".ck{{{light}}}"
-        f"@media (prefers-color-scheme:dark){{.ck{{{dark}}}}}"
-        f'body[data-jp-theme-light="true"] .ck,body.vscode-light .ck{{{light}}}'
-        f'body[data-jp-theme-light="false"] .ck,body.vscode-dark .ck,html[theme="dark"] .ck{{{dark}}}'
-        ".ck{background:var(--ck-panel);color:var(--ck-ink);border:1px solid var(--ck-line);"
-        "border-left:4px solid var(--ck-accent,var(--ck-todo));border-radius:4px;padding:.6em .9em;"
-        "margin:.3em 0;max-width:62em;font:14px/1.5 var(--jp-ui-font-family,system-ui,sans-serif)}"
-        ".ck p{margin:.25em 0}.ck .ck-head{color:var(--ck-accent)}.ck .ck-soft{color:var(--ck-soft)}"
-        ".ck code,.ck pre{background:var(--ck-code);color:inherit;border-radius:3px;"
-        "font-family:var(--jp-code-font-family,ui-monospace,monospace);font-size:.93em}"
-        ".ck code{padding:.1em .3em}.ck pre{padding:.5em .7em;margin:.4em 0;overflow-x:auto;line-height:1.45}"
-        ".ck table{border-collapse:collapse;margin:.4em 0;font-size:1em;color:inherit;background:none}"
-        ".ck th,.ck td{text-align:left;vertical-align:top;padding:.15em 1.2em .15em 0;border:0;"
-        "background:none;color:inherit;white-space:normal}.ck tbody th{font-weight:600}"
-        ".ck thead th{color:var(--ck-soft);font-weight:600}.ck ul,.ck ol{margin:.25em 0;padding-left:1.6em}"
-        ".ck .k{color:var(--ck-keyword)}.ck .s{color:var(--ck-string)}.ck .m{color:var(--ck-number)}"
-        ".ck .n{color:var(--ck-name)}.ck .c{color:var(--ck-soft);font-style:italic}"
-        + "".join(f".ck-{kind}{{--ck-accent:var(--ck-{kind})}}" for kind in KINDS)
-    )
-
-
-STYLE = _style()
 
 
 def inline(text: str) -> str:
@@ -141,7 +101,10 @@ class Code:
 
     def html(self) -> str:
         # tabindex: a block that scrolls must be reachable from the keyboard
-        return f'<pre tabindex="0">{self.markup or html.escape(self.source)}</pre>'
+        markup = (self.markup or html.escape(self.source)).replace(
+            "\n", "&#10;"
+        )  # Markdown ends HTML at an empty line
+        return f'<pre tabindex="0">{markup}</pre>'
 
 
 @dataclass(frozen=True)

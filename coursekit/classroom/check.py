@@ -14,7 +14,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 
 from coursekit.classroom import sandbox
-from coursekit.classroom.answers import same_value, show_value
+from coursekit.classroom.answers import first_difference, same_value, show_value
 from coursekit.classroom.verdict import Verdict
 
 
@@ -68,6 +68,8 @@ class Exercise:
 
     def __call__(self, function) -> Verdict:
         verdict = self.judge(function)
+        if verdict.status == "call":  # about brackets and arguments, not about the exercise
+            return verdict
         self.failures = 0 if verdict.status in ("passed", "not started") else self.failures + 1
         return replace(verdict, shown=min(self.failures, len(verdict.hints)))
 
@@ -84,7 +86,7 @@ class Exercise:
         if problem is None and all(answer is ... for answer in answers):
             problem = sandbox.Problem("not started", "")
         if problem:
-            return self._stopped(problem, self._call_words(cases[min(len(answers), len(cases) - 1)]))
+            return self._at(cases[min(len(answers), len(cases) - 1)], self._stopped(problem))
         wrong = [i for i, case in enumerate(cases) if not self.same(case.expected, answers[i])]
         return self._wrong(cases, answers, wrong) if wrong else self._passed(len(cases))
 
@@ -94,6 +96,14 @@ class Exercise:
             for case in cases:
                 answers.append(self.probe(function, *copy.deepcopy(case.arguments)))
 
+    def _at(self, case: Case, verdict: Verdict) -> Verdict:
+        """The verdict with the call it is about; a stub is about none."""
+        if verdict.status == "not started":
+            return verdict
+        written_out = all(isinstance(argument, (int, float)) for argument in case.arguments)
+        arguments = None if written_out else copy.deepcopy(case.arguments)
+        return replace(verdict, case=verdict.case or self._call_words(case), arguments=arguments)
+
     def _call_words(self, case: Case) -> str:
         return case.words or f"{self.name}({', '.join(map(show_value, case.arguments))})"
 
@@ -102,7 +112,7 @@ class Exercise:
             self.name, "passed", self.title, f"{total:,} of {total:,} cases right. {self.praise}".strip()
         )
 
-    def _stopped(self, problem: sandbox.Problem, case: str = "") -> Verdict:
+    def _stopped(self, problem: sandbox.Problem) -> Verdict:
         if problem.kind == "not started":
             words = (
                 f"Write `{self.name}` in the cell above, run that cell, then run this one again. "
@@ -110,22 +120,24 @@ class Exercise:
             )
             return Verdict(self.name, "not started", self.title, words)
         words = f"{problem.words} {self.too_slow if problem.kind == 'time' else ''}".strip()
-        return Verdict(self.name, problem.kind, self.title, words, case, line=problem.line, hints=self.hints)
+        return Verdict(self.name, problem.kind, self.title, words, line=problem.line, hints=self.hints)
 
     def _wrong(self, cases, answers, wrong: list[int]) -> Verdict:
-        first = wrong[0]
         mistake, words = self._explain(cases, answers, wrong)
-        return Verdict(
+        case, got = cases[wrong[0]], answers[wrong[0]]
+        place, expected, got = first_difference(case.expected, got, self.same)
+        verdict = Verdict(
             exercise=self.name,
             status="wrong",
             title=self.title,
             words=f"{len(cases) - len(wrong):,} of {len(cases):,} cases right. {words}".strip(),
-            case=self._call_words(cases[first]),
-            expected=self.show(cases[first].expected),
-            got=self.show(answers[first]),
+            case=self._call_words(case) + place,
+            expected=self.show(expected),
+            got=self.show(got),
             hints=self.hints,
             misconception=mistake.name if mistake else None,
         )
+        return self._at(case, verdict)
 
     def _explain(self, cases, answers, wrong: list[int]) -> tuple[Mistake | None, str]:
         """The typical mistake that gives most of the wrong answers, if it gives at least half of them."""

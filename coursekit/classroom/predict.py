@@ -90,7 +90,7 @@ def _ratio_words(guess: float, answer: float) -> tuple[str, str]:
     if factor < 1.1:
         return "pass", f"Very close: {abs(guess / answer - 1) * 100:.2g} % {side}."
     if factor < 2:
-        return "note", f"Close: off by a factor of {factor:.2f}, {side}."
+        return "note", f"Close: off by a factor of {factor:.3g}, {side}."
     if factor < 1000:
         return "note", f"Off by a factor of {factor:.3g}, {side}."
     return (

@@ -23,9 +23,10 @@ STATUSES = {
 class Verdict:
     """What a check says. `status` is a key of STATUSES.
 
-    `case`, `expected` and `got` tell of the first case that failed; `line` is the student's own line where an
-    error came from. `hints` is the whole ladder, `shown` how many of its rungs the card shows.
-    `misconception` names the typical mistake that was recognised, None otherwise.
+    `case`, `expected` and `got` tell of the first case that failed; `arguments` are its inputs, where the
+    case does not write them out. `line` is the student's own line where an error came from. `hints` is the
+    whole ladder, `shown` how many of its rungs the card shows. `misconception` names the typical mistake
+    that was recognised.
     """
 
     exercise: str
@@ -36,6 +37,7 @@ class Verdict:
     expected: str = ""
     got: str = ""
     line: str = ""
+    arguments: tuple | None = None
     hints: tuple[str, ...] = ()
     shown: int = 0
     misconception: str | None = None
@@ -61,6 +63,10 @@ class Verdict:
             parts.append(Paragraph(f"Your {self.line}"))
         if self.case:
             parts.append(Table(self._facts()))
+        if self.arguments:
+            parts.append(
+                Paragraph(f"To try this call yourself: `{self.exercise}(*verdict.arguments)`.", soft=True)
+            )
         if self.shown:
             parts.append(Items(self.hints[: self.shown], "Hint"))
         left = len(self.hints) - self.shown
