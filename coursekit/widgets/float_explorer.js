@@ -72,18 +72,19 @@ function drawLine(host, { spec, code, value }) {
     `${above.length ? brief(right) : "nothing"}; the value asked for is ${shortest(value)}`);
 }
 
+// No <table> and no <p>: a slide theme or a notebook styles those with selectors that no sheet of ours could beat.
 const PAGE = `
 <div class="fx-controls">
   <label>Format <select data-part="fmt"></select></label>
   <label class="fx-grow">Value <input data-part="value" type="text" inputmode="text" spellcheck="false" autocomplete="off"></label>
   <label class="fx-check"><input data-part="saturate" type="checkbox"> saturate</label>
+  <div class="fx-examples" data-part="examples" role="group" aria-label="Examples"></div>
 </div>
-<div class="fx-examples" data-part="examples" role="group" aria-label="Values worth trying"></div>
-<p class="fx-problem" data-part="problem" role="alert"></p>
+<div class="fx-problem" data-part="problem" role="alert"></div>
 <div class="fx-bits" data-part="bits" role="toolbar"></div>
 <div class="fx-panes">
   <div class="fx-one">
-    <p class="fx-formula" data-part="formula"></p>
+    <div class="fx-formula" data-part="formula"></div>
     <output class="fx-stored" data-part="stored" aria-live="polite"></output>
     <div class="fx-line" data-part="line" role="img"></div>
     <div class="fx-steps">
@@ -94,9 +95,11 @@ const PAGE = `
     <dl class="fx-facts" data-part="facts"></dl>
   </div>
   <div class="fx-all">
-    <table><caption data-part="caption"></caption>
-      <thead><tr><th scope="col">Format</th><th scope="col">Stored</th><th scope="col">Error</th><th scope="col">Code</th></tr></thead>
-      <tbody data-part="rows"></tbody></table>
+    <div data-part="caption"></div>
+    <div class="fx-table" data-part="table" role="table">
+      <div role="row">${["Format", "Stored", "Error", "Code"].map((name) => `<span role="columnheader">${name}</span>`).join("")}</div>
+      <div class="fx-rows" data-part="rows" role="rowgroup"></div>
+    </div>
     <button type="button" data-part="cousins" aria-expanded="false"></button>
   </div>
 </div>`;
@@ -174,7 +177,7 @@ function render({ model, el }) {
       ["code", `${hex(code, spec)} = ${code}`],
       ["exactly", binary === decimal ? binary : `${decimal.length <= 60 ? decimal : `${decimal.slice(0, 24)}… (${decimal.length} characters)`}<br>${binary}`],
       ["ulp", Number.isFinite(unit) ? `${brief(unit, 7)} = 2^${Math.log2(unit)}` : "none"],
-      ["range", `${brief(decode(spec.subnormals ? 1 : 0, spec))} to ${brief(decode(maxCode, spec))}${spec.subnormals ? `, normal from ${brief(2 ** minExponent)}` : ""}`],
+      ["range", `${brief(decode(spec.subnormals ? 1 : 0, spec), 6)} to ${brief(decode(maxCode, spec), 6)}${spec.subnormals ? `, normal from ${brief(2 ** minExponent, 6)}` : ""}`],
       ["error", !Number.isFinite(error) ? verdict(value, code, spec) : error === 0 ? "0: the value fits" :
         `${brief(error, 4)} = ${verdict(value, code, spec)} = ${brief(Math.abs(error) / unit, 3)} ulp`],
     ];
@@ -194,14 +197,15 @@ function render({ model, el }) {
 
   function drawRows({ spec, value, saturate }) {
     part.caption.textContent = `${shortest(value)} in every format`;
+    part.table.setAttribute("aria-label", part.caption.textContent);
     const shown = specs.filter((other, i) => i < MAIN || cousins || other === spec);
     part.cousins.textContent = cousins ? "hide the cousins of FP8" : `show ${specs.length - MAIN} cousins of FP8`;
     part.cousins.setAttribute("aria-expanded", cousins);
     part.rows.innerHTML = shown.map((other) => {
       const code = encode(value, other, saturate);
       const chosen = other === spec;
-      return `<tr class="${chosen ? "fx-chosen" : ""}"><th scope="row"><button type="button" aria-pressed="${chosen}" data-fmt="${other.name}">${other.name}</button></th>` +
-        `<td>${brief(decode(code, other))}</td><td>${verdict(value, code, other)}</td><td>${hex(code, other)}</td></tr>`;
+      return `<div role="row" class="${chosen ? "fx-chosen" : ""}"><span role="rowheader"><button type="button" aria-pressed="${chosen}" data-fmt="${other.name}">${other.name}</button></span>` +
+        [brief(decode(code, other)), verdict(value, code, other), hex(code, other)].map((text) => `<span role="cell">${text}</span>`).join("") + "</div>";
     }).join("");
   }
 

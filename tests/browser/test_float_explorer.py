@@ -1,5 +1,13 @@
 """The float explorer in headless Chromium: without a kernel, in a Markdown slide, and live in JupyterLab."""
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
 import pytest
 
 from coursekit.widgets.float_explorer import FloatExplorer
@@ -87,7 +95,7 @@ def test_unreadable_text_is_named_and_changes_nothing(page):
 
 
 def test_another_format_keeps_the_value(page):
-    page.get_by_label("Format").select_option("BF16")
+    page.get_by_role("combobox", name="Format").select_option("BF16")
     assert (code(page), box(page).input_value()) == ("0x3DCD", "0.1")
     box(page).fill("0.1")
     page.get_by_role("button", name="E4M3", exact=True).click()  # right out of the box
@@ -96,10 +104,10 @@ def test_another_format_keeps_the_value(page):
 
 
 def test_every_format_answers_for_the_same_value(page):
-    rows = {row.split()[0]: row.split()[1:] for row in page.locator("tbody tr").all_inner_texts()}
+    rows = {row.split()[0]: row.split()[1:] for row in page.locator(".fx-rows [role=row]").all_inner_texts()}
     assert len(rows) == 10 and rows["FP32"][-1] == "0x3DCCCCCD" and rows["E2M1"] == ["0", "underflow", "0x0"]
     page.get_by_role("button", name="cousins").click()
-    assert page.locator("tbody tr").count() == 15
+    assert page.locator(".fx-rows [role=row]").count() == 15
 
 
 def test_saturation_is_a_choice(page):
@@ -165,3 +173,74 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(open_page, scheme, width):
     assert report.violations_count == 0, report.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(CUT_OFF) == []
+
+
+CELLS = (
+    "from coursekit.widgets.float_explorer import FloatExplorer\nexplorer = FloatExplorer('FP16', 0.1)\nexplorer",
+    "explorer.fmt, hex(explorer.code), explorer.value",
+    "explorer.fmt = 'BF16'; explorer.value = 3.0",
+)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A JupyterLab on a notebook with CELLS and, as an output never run here, what a committed notebook holds."""
+    data, _ = FloatExplorer("E4M3", 500)._repr_mimebundle_()
+    del data["application/vnd.jupyter.widget-view+json"]  # as in every committed notebook
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    cells.append(nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("display_data", data=data)]))
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    (tmp_path / "notebook").mkdir()
+    nbformat.write(notebook, tmp_path / "notebook" / "t.ipynb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folders = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--IdentityProvider.token=t"], cwd=tmp_path / "notebook",
+            env={**os.environ, **folders}, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api", server)
+        yield f"http://127.0.0.1:{port}/lab/tree/t.ipynb?token=t"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def wait_for(address, server, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            return urllib.request.urlopen(address, timeout=2)
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"JupyterLab did not answer within {seconds} s (exit status {server.poll()})")
+
+
+def test_page_and_python_stay_in_step_in_jupyterlab(lab, browser):
+    """Clicks and keys reach Python, what Python sets reaches the page; a saved output is shown as its picture."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1400})
+    page = context.new_page()
+    page.goto(lab)
+    page.get_by_role("img", name="500.0 in E4M3").wait_for(timeout=60_000)  # untrusted: no script has run
+    page.get_by_text("| Idle").wait_for(timeout=60_000)  # the status bar: a kernel, and ready
+
+    def run(index):
+        page.locator(".jp-CodeCell .cm-content").nth(index).click()
+        page.keyboard.press("Shift+Enter")
+
+    run(0)
+    bit(page, "sign bit").click(timeout=60_000)
+    for key in ("End", "Space", "ArrowUp"):
+        page.keyboard.press(key)
+    assert code(page) == "0xAE66"
+    run(1)
+    page.get_by_text("('FP16', '0xae66', -0.0999755859375)").wait_for()
+    run(2)
+    page.locator("output b", has_text="3").wait_for()
+    assert code(page) == "0x4040"
+    context.close()
