@@ -101,13 +101,19 @@ def show(checked: Checked, console) -> None:
         "exercise", "verdict", "typical mistake", title=f"{checked.passed} of {len(checked.verdicts)} passed"
     )
     for verdict in checked.verdicts:
-        status = (
-            "[green]✓ passed[/]" if verdict["passed"] else f"✗ {escape(verdict.get('status') or 'not yet')}"
+        table.add_row(
+            escape(verdict["title"]), status_words(verdict), escape(verdict.get("misconception") or "")
         )
-        table.add_row(escape(verdict["title"]), status, escape(verdict.get("misconception") or ""))
     console.print(table)
     for sentence in (*cards_that_help(checked), *troubles(checked)):
         console.print("\n" + sentence, markup=False, highlight=False)
+
+
+def status_words(verdict: Mapping) -> str:
+    """Rich markup: a glyph and a word, so that colour is not alone."""
+    status = verdict.get("status") or ("passed" if verdict["passed"] else "not yet")
+    glyph = {"passed": "[green]✓[/]", "not started": "○"}.get(status, "[red]✗[/]")
+    return f"{glyph} {status}"
 
 
 def cards_that_help(checked: Checked) -> list[str]:
