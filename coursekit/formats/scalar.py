@@ -25,7 +25,8 @@ What happens where a format has no code for the result, the same in both modules
     NaN               NaN with the sign kept, payload dropped; `saturate` does not touch it
     NaN, none there   zero, of the opposite sign (as ml_dtypes does for FP6 and FP4); plain 0 in the integers
     -0.0              -0; plain 0 in fnuz, unsigned and integer formats
-    E8M0              0, -0.0 and negative numbers are NaN; what lies below 2^-127 becomes 2^-127
+    E8M0              0, -0.0 and negative numbers are NaN; what lies below 2^-127 becomes 2^-127; above it rounding
+                      is to nearest, while ml_dtypes and torch turn all of (2^-127, 2^-126) into 2^-126
 """
 
 from __future__ import annotations
@@ -124,9 +125,9 @@ def encode(
     if isinstance(fmt, IntSpec):
         return _encode_integer(value, fmt, rounding, random)
     negative = math.copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
-    if math.isnan(value) or (not fmt.signed and (value < 0 or (value == 0 and not fmt.has_zero))):
+    if _isnan(value) or (not fmt.signed and (value < 0 or (value == 0 and not fmt.has_zero))):
         return _nan(fmt, negative)
-    if math.isinf(value):
+    if _isinf(value):
         magnitude = _overflow(fmt, saturate)
     else:
         magnitude = _encode_magnitude(abs(Fraction(value)), fmt, rounding, negative, random)
@@ -169,9 +170,9 @@ def _encode_magnitude(
 
 def _encode_integer(value: float | Fraction, fmt: IntSpec, rounding: str, random: Random | None) -> int:
     """Two's complement code of value, clamped to the range; NaN is 0 (as in a cast of ml_dtypes or torch)."""
-    if math.isnan(value):
+    if _isnan(value):
         return 0
-    if math.isinf(value):
+    if _isinf(value):
         n = fmt.max / fmt.ulp if value > 0 else fmt.min / fmt.ulp
     else:
         magnitude = _to_integer(abs(Fraction(value)) / Fraction(fmt.ulp), rounding, value < 0, random)
@@ -223,7 +224,7 @@ def ulp(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> float:
     NaN, infinity for infinity.
     """
     value = _real(value)
-    if math.isnan(value) or math.isinf(value):
+    if _isnan(value) or _isinf(value):
         return abs(float(value))
     if isinstance(fmt, IntSpec):
         return fmt.ulp
@@ -244,7 +245,7 @@ def neighbours(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> tuple
     (65472.0, inf)
     """
     value = _real(value)
-    if math.isnan(value):
+    if _isnan(value):
         raise ValueError("NaN has no neighbours: it is neither above nor below any number. Pass a number.")
     below, above = _next(value, fmt, "down"), _next(value, fmt, "up")
     return below, above
@@ -260,7 +261,7 @@ def _next(value: float | Fraction, fmt: FloatSpec | IntSpec, direction: str) -> 
         return first
     if (value - last) * outwards >= 0:
         has_inf = isinstance(fmt, FloatSpec) and fmt.inf_code is not None
-        return outwards * math.inf if has_inf and not math.isinf(value) else None
+        return outwards * math.inf if has_inf and not _isinf(value) else None
     rounded = round_to(value, fmt, rounding=direction)
     if rounded != value:
         return rounded
@@ -332,6 +333,14 @@ def _real(value: float | int | Fraction) -> float | Fraction:
         if isinstance(value, Rational)
         else float(value)
     )
+
+
+def _isnan(value: float | Fraction) -> bool:
+    return value != value  # math.isnan would turn a Fraction into a float, which may overflow
+
+
+def _isinf(value: float | Fraction) -> bool:
+    return abs(value) == math.inf
 
 
 def _check_code(code: int, fmt: FloatSpec | IntSpec) -> None:
