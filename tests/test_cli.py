@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from coursekit.cli import main
+from coursekit.cli import EXTRA_OF, main
 
 COMMANDS = ("build", "check", "claims", "doctor", "run", "slides")
 
@@ -40,7 +40,7 @@ def test_help_loads_nothing_heavy(arguments):
     }
     code = f"""if True:
         import sys
-        from coursekit.cli import main
+        from coursekit.cli import EXTRA_OF, main
         try:
             main({arguments!r})
         except SystemExit as end:
@@ -118,21 +118,36 @@ def test_check_tells_verdicts_and_its_status_says_whether_all_passed(coursekit, 
     assert solution.exit_code == 0 and "1 of 1 passed" in solution.output
 
 
-@pytest.mark.parametrize("module, extra", [("jupytext", "publish"), ("nbclient", "lab")])
-def test_a_missing_extra_is_named_with_the_command_that_installs_it(
-    coursekit, course, monkeypatch, module, extra
-):
+@pytest.fixture
+def uninstall(monkeypatch):
+    """uninstall("nbgrader") makes the import of these modules fail as if they were not installed."""
     real_import = builtins.__import__
 
-    def without(name, *args, **kwargs):
-        if name.split(".")[0] == module:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real_import(name, *args, **kwargs)
+    def block(*modules):
+        def without(name, *args, **kwargs):
+            if name.split(".")[0] in modules:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return real_import(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setattr(builtins, "__import__", without)
+
+    return block
+
+
+@pytest.mark.parametrize("module, extra", [("jupytext", "publish"), ("nbclient", "lab")])
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    coursekit, course, uninstall, module, extra
+):
+    uninstall(module)
     result = coursekit("run", "notebooks/demo", cwd=course)
     assert result.exit_code == 2
     assert f"needs {module}" in result.output and f'-e ".[{extra}]"' in result.output
+
+
+def test_a_student_checks_an_exercise_without_the_tools_of_authors(coursekit, built_course, uninstall):
+    uninstall(*(module for module, extra in EXTRA_OF.items() if extra == "publish"))
+    result = coursekit("check", "exercises/01_demo.ipynb", cwd=built_course)
+    assert "0 of 1 passed" in result.output
 
 
 def test_a_missing_module_of_nobody_is_not_explained_away(coursekit, course, monkeypatch):
