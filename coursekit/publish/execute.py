@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from coursekit.publish.kernel import ANSI, Limits, Session
@@ -36,7 +36,7 @@ class Run:
     """One execution of one notebook. `notebook` holds the outputs up to the failure, if there is one."""
 
     label: str
-    notebook: object
+    notebook: object = field(repr=False)
     code_cells: int
     seconds: float
     peak_bytes: int
