@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import nbformat
 import pytest
 
+from coursekit.publish.page import to_html
+from coursekit.publish.slide_marp import run_marp
 from coursekit.widgets.float_explorer import FloatExplorer
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.browser
 
 PAGE = '<!doctype html><html lang="en"><title>t</title><body><main><h1>t</h1>{}</main></body></html>'
@@ -175,6 +179,52 @@ def test_axe_finds_nothing_and_nothing_is_cut_off(open_page, scheme, width):
     assert page.evaluate(CUT_OFF) == []
 
 
+DECK = """---
+marp: true
+theme: coursekit
+---
+
+# Click
+
+{}
+
+---
+
+# Next
+"""
+
+
+@pytest.mark.node
+def test_in_a_slide_keys_work_the_widget_not_the_deck(browser, tmp_path):
+    """Marp passes both blocks on; the explorer fits a slide; arrows and space pressed in it turn no page."""
+    (tmp_path / "deck.md").write_text(DECK.format(FloatExplorer("FP32", 0.1).to_html()), encoding="utf-8")
+    run_marp(tmp_path / "deck.md", tmp_path / "deck.html", "html", root=ROOT)
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto((tmp_path / "deck.html").as_uri())
+    slide = page.locator("section").first
+    assert slide.evaluate("e => e.scrollHeight <= e.clientHeight")
+    bit(page, "sign bit").click()
+    for key in ("ArrowRight", "Space", "ArrowRight", "ArrowUp"):
+        page.keyboard.press(key)
+    assert code(page) == "0xFDCCCCCC" and slide.is_visible()
+    page.close()
+
+
+def test_a_notebook_exported_as_html_is_alive(browser, tmp_path):
+    """What canonical notebooks keep, without the live view, comes alive in the course's own pages."""
+    data, metadata = FloatExplorer("BF16", 0.1)._repr_mimebundle_()
+    del data["application/vnd.jupyter.widget-view+json"]
+    output = nbformat.v4.new_output("execute_result", data=data, metadata=metadata, execution_count=1)
+    cell = nbformat.v4.new_code_cell("explorer", outputs=[output], execution_count=1)
+    html = to_html(nbformat.v4.new_notebook(cells=[cell]), "t")
+    (tmp_path / "t.html").write_text(html, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "t.html").as_uri())
+    bit(page, "sign bit").click()
+    assert stored(page) == "-0.10009765625"
+    page.close()
+
+
 CELLS = (
     "from coursekit.widgets.float_explorer import FloatExplorer\nexplorer = FloatExplorer('FP16', 0.1)\nexplorer",
     "explorer.fmt, hex(explorer.code), explorer.value",
@@ -241,6 +291,6 @@ def test_page_and_python_stay_in_step_in_jupyterlab(lab, browser):
     run(1)
     page.get_by_text("('FP16', '0xae66', -0.0999755859375)").wait_for()
     run(2)
-    page.locator("output b", has_text="3").wait_for()
+    page.locator("output").get_by_text("3", exact=True).wait_for()
     assert code(page) == "0x4040"
     context.close()
