@@ -16,7 +16,7 @@ limit, else of zeros.
 
 from __future__ import annotations
 
-import struct
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,10 +35,22 @@ class Carrier:
     mantissa_bits: int
     max_exponent: int
 
+    @property
+    def infinity(self) -> int:
+        """The bits of infinity as a signed integer; NaN lies above."""
+        return (2 * self.max_exponent + 1) << self.mantissa_bits
+
+    @property
+    def nan(self) -> int:
+        return self.infinity + (1 << (self.mantissa_bits - 1))
+
     def pattern(self, value: float) -> int:
-        """The bits of a non-negative value as a signed integer."""
-        floats, ints = ("<f", "<i") if self.bits == 32 else ("<d", "<q")
-        return struct.unpack(ints, struct.pack(floats, value))[0]
+        """The bits of a positive normal value as a signed integer."""
+        fraction, exponent = math.frexp(value)  # 1/2 <= fraction < 1
+        significand = int(
+            math.ldexp(fraction, self.mantissa_bits + 1)
+        )  # its hidden one adds 1 to the exponent
+        return significand + ((exponent + self.max_exponent - 2) << self.mantissa_bits)
 
     def holds(self, fmt: FloatSpec) -> bool:
         """Whether no c overflows, no ulp is subnormal, and every input divided by its ulp is exact."""
@@ -107,8 +119,8 @@ class FloatRounder:
         self._add_c(s, scratch)
         a.sub_(scratch.e, alpha=self.c_over_e)
         if self.top > fmt.max:
-            special = torch.inf if fmt.inf_code is not None else torch.nan
-            mask = self._ones_above(fmt.max, bits, scratch.mask).bitwise_and_(self.carrier.pattern(special))
+            special = self.carrier.infinity if fmt.inf_code is not None else self.carrier.nan
+            mask = self._ones_above(self.carrier.pattern(fmt.max), bits, scratch.mask).bitwise_and_(special)
             bits.bitwise_or_(
                 mask
             )  # top = 2^k has no mantissa bits of its own, so that this makes it infinity
@@ -127,7 +139,7 @@ class FloatRounder:
         s = self._magnitude(x, scratch.a)
         correction = (fmt.sign_mask if fmt.nan_code is None else fmt.nan_code) - self.top_code
         if correction:
-            is_nan = self._ones_above(torch.inf, bits, scratch.mask)
+            is_nan = self._ones_above(carrier.infinity, bits, scratch.mask)
         bits.clamp_(max=carrier.pattern(self.top))  # as an integer: clips NaN to top as well
         self._add_c(s, scratch)
         # bits = n + (exponent field of c << 23), and the code is n + (index of the binade << M)
@@ -168,9 +180,9 @@ class FloatRounder:
         inwards = {"toward_zero": torch.ones_like(negative), "up": negative, "down": ~negative}[self.rounding]
         a.copy_(torch.where(inwards & (s.abs() < torch.inf), a.clamp(max=self.fmt.max), a))
 
-    def _ones_above(self, limit: float, bits: Tensor, mask: Tensor) -> Tensor:
-        """mask <- all ones where the pattern is above that of `limit`, else all zeros."""
-        torch.sub(self.carrier.pattern(limit), bits, out=mask)
+    def _ones_above(self, limit: int, bits: Tensor, mask: Tensor) -> Tensor:
+        """mask <- all ones where the pattern is above the limit, else all zeros."""
+        torch.sub(limit, bits, out=mask)
         return mask.bitwise_right_shift_(self.carrier.bits - 1)
 
     def _add_sign(self, s: Tensor, bits: Tensor, scratch: Tensor) -> None:

@@ -53,6 +53,11 @@ class FloatSpec:
             )
         if not self.signed and self.specials == "fnuz":
             raise ValueError("fnuz keeps NaN in the code of -0, so the format must be signed.")
+        if self.subnormals and self.max_code < 1 << self.mantissa_bits:
+            raise ValueError(
+                f"{self.name} keeps so many codes for infinity and NaN that no normal number is left. "
+                "Use more exponent bits, or specials='finite'."
+            )
         if self.max_exponent > 1023 or self.min_exponent - self.mantissa_bits < -1074:
             raise ValueError(
                 f"{self.name} reaches beyond a Python float (2^-1074 to 2^1023), which holds its values here "

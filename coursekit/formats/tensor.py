@@ -41,7 +41,8 @@ def encode(
 
     Raises TypeError for bool, complex and uint64 input, ValueError for an unknown rounding.
     """
-    out = torch.empty(x.shape, dtype=code_dtype(_check_format(fmt)), device=check_input(x).device)
+    check_input(x)
+    out = torch.empty(x.shape, dtype=code_dtype(_check_format(fmt)), device=x.device)
     encode_pieces(_flat_pieces(x, out), x, fmt, rounding, saturate, generator)
     return out
 
@@ -102,7 +103,9 @@ def round_to(
     )
     for x_piece, out_piece, scratch in _with_scratch(_flat_pieces(x, target), rounder.carrier):
         rounder.values(x_piece, out_piece, scratch)
-    return out if target.data_ptr() == out.data_ptr() else out.detach().copy_(target)
+    if target.data_ptr() != out.data_ptr():
+        out.detach().copy_(target)
+    return out
 
 
 def decode(codes: Tensor, fmt: FloatSpec | IntSpec, dtype: torch.dtype = torch.float32) -> Tensor:
