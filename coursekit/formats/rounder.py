@@ -165,9 +165,7 @@ class FloatRounder:
         a, e = scratch.a, scratch.e
         if self.rounding in ("toward_zero", "up", "down"):
             self._stop_at_max(s, a)
-        torch.bitwise_and(
-            a.view(self.carrier.int), self.carrier.pattern(torch.inf), out=e.view(self.carrier.int)
-        )
+        torch.bitwise_and(scratch.a_bits, self.carrier.infinity, out=scratch.e_bits)
         e.clamp_(min=self.fmt.min_normal)
         if self.rounding != "nearest_even":  # the addition below is then exact
             ulp = e * 2.0**-self.fmt.mantissa_bits
