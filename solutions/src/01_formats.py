@@ -23,7 +23,6 @@ import math
 
 import numpy as np
 import torch
-
 from coursekit.classroom.checks import formats as check
 
 print(
