@@ -1,5 +1,7 @@
 """What is missing is named, with the remedy and with what works without it."""
 
+import json
+
 import pytest
 
 from coursekit.classroom import machine
@@ -56,3 +58,13 @@ def test_unknown_names_and_formats_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["01", "formats", "01_formats", "01_formats.md"])
 def test_a_deck_has_several_names(name):
     assert [path.stem for path in slides.deck_paths([name])] == ["01_formats"]
+
+
+def test_the_lock_pins_what_is_asked_for_and_names_no_registry():
+    """Whoever installs asks the registry that their own npm is set to."""
+    root = slides.find_root()
+    asked = json.loads((root / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    lock = json.loads((root / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert {name: lock[f"node_modules/{name}"]["version"] for name in asked} == asked
+    assert [name for name, package in lock.items() if "resolved" in package] == []
+    assert all("integrity" in package for name, package in lock.items() if name)

@@ -53,7 +53,7 @@ def test_near_zero_leaves_a_gap_without_subnormals():
 
 
 def test_all_numbers_draws_each_number_once():
-    """FP4 has 15 numbers: 0, and 0.5, 1, 1.5, 2, 3, 4, 6 with both signs (OCP MX 1.0, table 4)."""
+    """FP4 has 15 numbers: 0, and 0.5, 1, 1.5, 2, 3, 4, 6 with both signs (OCP MX 1.0)."""
     ticks = FIGURES["all_numbers"]().axes[0].collections[0].get_segments()
     found = sorted({round(float(segment[0][0]) * 6, 6) for segment in ticks})
     assert found == [-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6] and len(ticks) == 15

@@ -33,7 +33,7 @@ def test_format_table_has_torchs_numbers():
 
 
 def test_fp8_table_counts_the_nans():
-    """OFP8 1.0, table 1: E4M3 has one NaN per sign and no infinity, E5M2 three and infinity."""
+    """OFP8 1.0: E4M3 has one NaN per sign and no infinity, E5M2 three and infinity."""
     table = tables.fp8_table(E4M3, E5M2)
     assert cells(table, 2) == ["E4M3", "448", "0.00195", "0.125", "no", "2"]
     assert cells(table, 3) == ["E5M2", "57,344", "1.53 × 10⁻⁵", "0.25", "yes", "6"]
