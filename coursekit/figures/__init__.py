@@ -4,4 +4,5 @@ style           palette, presets and the way a figure is shown: one SVG for ligh
 formats         lecture 1, for the notebook and the deck: layouts, ranges, spacing, running sums, histograms, blocks
 slides_formats  lecture 1, for the deck alone: wide pictures without titles
 slides_tables   lecture 1, for the deck alone: tables and bit strips
+slides_data     lecture 1, for the deck alone: weights, activations and gradients of a small network
 """
