@@ -116,20 +116,24 @@ def quantize(
 
 
 def mx_scale_codes(amax: Tensor, spec: BlockSpec, scale_mode: str) -> Tensor:
-    """E8M0 codes of the scales for these amax (float32 or float64, any shape): in every mode a rounding."""
-    element = spec.element
-    emax = math.frexp(element.max)[1] - 1
+    """E8M0 codes of the scales for these amax (float32 or float64, any shape): in every mode a rounding to E8M0."""
+    element, smallest = (
+        spec.element,
+        spec.scale.min_normal,
+    )  # E8M0 has no zero: blocks of zeros get the smallest
     if scale_mode == "rceil":
-        ratio = amax / element.max
-    else:
-        if scale_mode == "even":
-            mantissa_bits = element.mantissa_bits if isinstance(element, FloatSpec) else element.bits - 2
-            amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits), rounding="nearest_away")
-        amax = amax.double()
-        ratio = torch.where(amax.isinf(), 2.0**128, amax) * 2.0**-emax  # float32's exponent field of infinity
-    ratio = ratio.clamp(min=spec.scale.min_normal / 2)  # E8M0 has no zero
-    rounding = "up" if scale_mode in ("ceil", "rceil") else "down"
-    return tensor.encode(ratio, spec.scale, rounding=rounding, saturate=True)
+        return tensor.encode(
+            (amax / element.max).clamp(min=smallest), spec.scale, rounding="up", saturate=True
+        )
+    if scale_mode == "even":
+        mantissa_bits = element.mantissa_bits if isinstance(element, FloatSpec) else element.bits - 2
+        amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits), rounding="nearest_away")
+    rounding = "up" if scale_mode == "ceil" else "down"
+    codes = tensor.encode(amax.clamp(min=smallest), spec.scale, rounding=rounding)
+    # Dividing by 2^emax is subtracting emax from the code. Infinity and overflow have 255, as if it were 2^128.
+    emax = math.frexp(element.max)[1] - 1
+    scales = (codes.short() - emax).clamp(0, spec.scale.max_code).to(torch.uint8)
+    return torch.where(amax.isnan(), spec.scale.nan_code, scales)
 
 
 def _nvfp4_scales(amax: Tensor, spec: BlockSpec, tensor_scale: Tensor) -> tuple[Tensor, Tensor]:

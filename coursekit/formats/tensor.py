@@ -61,7 +61,7 @@ def encode_pieces(
         for x_piece, out_piece, scratch in _with_scratch(pieces, rounder.carrier):
             rounder.codes(x_piece, out_piece, scratch)
         return
-    table = encode(lookup.key_values(like.device), fmt, rounding=rounding, saturate=saturate)
+    table = encode(lookup.key_values(fmt, like.device), fmt, rounding=rounding, saturate=saturate)
     key = torch.empty(0, dtype=torch.int32, device=like.device)
     for x_piece, out_piece in pieces:
         key = key.new_empty(x_piece.shape) if key.numel() < x_piece.numel() else key[: x_piece.numel()]

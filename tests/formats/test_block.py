@@ -199,7 +199,7 @@ def test_infinity_stays_in_its_block(spec):
     x = torch.randn(2, 64)
     x[0, 5] = -torch.inf
     values = quantize(x, spec).dequantize()
-    assert values[0, 5] < x[1].min() and values.isnan().sum() == 0
+    assert values[0, 5] == values.min() and not values.isnan().any()
     if spec is not NVFP4:  # whose scales end at 448
         assert values[0, 5] == -torch.inf
     assert values[1].isfinite().all()
