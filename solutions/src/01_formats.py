@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from coursekit.classroom.checks import formats as check
 
+exercises = check.EXERCISES
 print(
-    len(check.EXERCISES),
+    len(exercises),
     "exercises,",
-    sum(exercise.minutes for exercise in check.EXERCISES),
+    sum(exercise.minutes for exercise in exercises),
     "minutes in all",
 )
 
