@@ -25,13 +25,8 @@ import numpy as np
 import torch
 from coursekit.classroom.checks import formats as check
 
-exercises = check.EXERCISES
-print(
-    len(exercises),
-    "exercises,",
-    sum(exercise.minutes for exercise in exercises),
-    "minutes in all",
-)
+minutes = sum(exercise.minutes for exercise in check.EXERCISES)
+print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 
 # %% [markdown]
 # ## 1. Round to a grid (5 minutes)
