@@ -117,17 +117,14 @@ def quantize(
 
 def mx_scale_codes(amax: Tensor, spec: BlockSpec, scale_mode: str) -> Tensor:
     """E8M0 codes of the scales for these amax (float32 or float64, any shape): in every mode a rounding to E8M0."""
-    element, smallest = (
-        spec.element,
-        spec.scale.min_normal,
-    )  # E8M0 has no zero: blocks of zeros get the smallest
+    element = spec.element
+    smallest = spec.scale.min_normal  # for blocks of zeros: E8M0 has no zero
     if scale_mode == "rceil":
-        return tensor.encode(
-            (amax / element.max).clamp(min=smallest), spec.scale, rounding="up", saturate=True
-        )
+        ratio = (amax / element.max).clamp(min=smallest)
+        return tensor.encode(ratio, spec.scale, rounding="up", saturate=True)
     if scale_mode == "even":
         mantissa_bits = element.mantissa_bits if isinstance(element, FloatSpec) else element.bits - 2
-        amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits), rounding="nearest_away")
+        amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits))
     rounding = "up" if scale_mode == "ceil" else "down"
     codes = tensor.encode(amax.clamp(min=smallest), spec.scale, rounding=rounding)
     # Dividing by 2^emax is subtracting emax from the code. Infinity and overflow have 255, as if it were 2^128.

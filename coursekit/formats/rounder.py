@@ -128,10 +128,8 @@ class FloatRounder:
             s = self._nan_to_zero(s, a)
         if fmt.specials == "fnuz":
             out.copy_(a.copysign_(s).add_(0.0))  # -0 + 0 = +0
-        elif out.dtype == s.dtype:
-            torch.copysign(a, s, out=out)
         else:
-            out.copy_(a.copysign_(s))
+            torch.copysign(a, s, out=out)
 
     def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
         """out <- the codes of x rounded; arguments as in values()."""

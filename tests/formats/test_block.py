@@ -131,8 +131,22 @@ def nvfp4_blocks():
     return x
 
 
+def nvfp4_midpoints():
+    """Blocks whose elements lie, up to a rounding, half way between two E2M1 numbers times their scales."""
+    x = nvfp4_blocks()
+    x[0] = x[1] = 1.0
+    quantized = quantize(x, NVFP4)
+    scales = tensor.decode(quantized.scales, NVFP4.scale) * quantized.tensor_scale
+    middles = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0]).repeat(256, 4, 3)[
+        ..., :16
+    ] * scales.unsqueeze(-1)
+    middles[..., 0] = x.view(256, 4, 16).abs().amax(-1)  # keeps the scale of the block
+    return middles.flatten(1)
+
+
+@pytest.mark.parametrize("make", [nvfp4_blocks, nvfp4_midpoints])
 @pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
-def test_nvfp4_equals_torchao(scale):
+def test_nvfp4_equals_torchao(make, scale):
     """Codes, scales, tensor scale and numbers, bit for bit."""
     from torchao.prototype.mx_formats.kernels import unpack_uint4
     from torchao.prototype.mx_formats.nvfp4_tensor import (
@@ -141,7 +155,7 @@ def test_nvfp4_equals_torchao(scale):
         per_tensor_amax_to_scale,
     )
 
-    x = nvfp4_blocks() * scale
+    x = make() * scale
     tensor_scale = per_tensor_amax_to_scale(x.abs().amax())
     scales, codes = nvfp4_quantize(x, 16, tensor_scale)
     ours = quantize(x, NVFP4)
