@@ -1,33 +1,27 @@
-"""Pictures of the deck of lecture 1: few words, large type. Bit strips and tables are in `slides_tables`.
+"""The figures of lecture 1, for its notebook and its deck. Bit strips and tables are in `tables`.
 
-Unlike `figures.formats`, nothing here has a title of its own: the title of the slide says it. Every function
-takes formats or arrays and returns a matplotlib Figure.
+Every function takes formats or numbers and returns a matplotlib Figure whose label is its alt text. In a notebook
+`title=` says the finding; on a slide the slide's own title does, and `preset="slide"` makes the type large.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from coursekit.figures.slides_tables import sci
-from coursekit.figures.style import OKABE_ITO, canvas, styled
+from coursekit.figures.style import MARKERS, OKABE_ITO, canvas, styled
+from coursekit.figures.tables import sci
 from coursekit.formats import scalar
 from coursekit.formats.spec import BlockSpec, FloatSpec, IntSpec
 
 BLUE, SKY, GREEN = OKABE_ITO["blue"], OKABE_ITO["sky"], OKABE_ITO["green"]
 ORANGE, VERMILLION, PURPLE = OKABE_ITO["orange"], OKABE_ITO["vermillion"], OKABE_ITO["purple"]
 LINES = {"FP32": (BLUE, "-"), "FP16": (GREEN, "--"), "BF16": (VERMILLION, "-."), "E4M3": (PURPLE, ":")}
-
-
-def on_slide(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: the course's style in the size of a slide."""
-    return functools.wraps(draw)(functools.partial(styled(draw), preset="slide"))
 
 
 def _bare(ax) -> None:
@@ -38,7 +32,7 @@ def _bare(ax) -> None:
         ax.spines[side].set_visible(False)
 
 
-@on_slide
+@styled
 def running_sums(sums: Mapping[str, Sequence[float]]) -> Figure:
     """One line per format over the number of steps, named at its end."""
     figure, ax = canvas()
@@ -50,10 +44,12 @@ def running_sums(sums: Mapping[str, Sequence[float]]) -> Figure:
             1.02 * len(values), float(values[-1]), f"{name}: {float(values[-1]):.4f}", color=colour, va=side
         )
     ax.set(xlabel="additions", ylabel="running sum", xlim=(0, 1.27 * len(values)), ylim=(0.95, 2.12))
+    ends = ", ".join(f"{name} ends at {float(values[-1]):.4f}" for name, values in sums.items())
+    figure.set_label(f"Running sums over {len(values):,} additions: {ends}.")
     return figure
 
 
-@on_slide
+@styled
 def landmarks(fmt: FloatSpec) -> Figure:
     """The positive half of a format from zero to infinity on a logarithmic axis."""
     figure, ax = canvas(height=0.78)
@@ -78,7 +74,7 @@ def landmarks(fmt: FloatSpec) -> Figure:
     return figure
 
 
-@on_slide
+@styled
 def near_zero(fmt: FloatSpec) -> Figure:
     """The numbers next to zero, with and without subnormals."""
     figure, ax = canvas(height=0.78)
@@ -103,7 +99,7 @@ def near_zero(fmt: FloatSpec) -> Figure:
     return figure
 
 
-@on_slide
+@styled
 def spacing(formats: Sequence[FloatSpec]) -> Figure:
     """One ulp against the value, both logarithmic: a staircase per format."""
     figure, ax = canvas()
@@ -123,10 +119,15 @@ def spacing(formats: Sequence[FloatSpec]) -> Figure:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
     ax.set(xlabel="number", ylabel="distance to the next", xlim=(2.0**-30, 2.0**31))
+    names = ", ".join(fmt.name for fmt in sorted(formats, key=lambda fmt: fmt.eps))
+    figure.set_label(
+        "Distance between neighbours against the number, both logarithmic: parallel staircases, from the finest to "
+        f"the coarsest {names}."
+    )
     return figure
 
 
-@on_slide
+@styled
 def layouts(formats: Sequence[FloatSpec]) -> Figure:
     """A row of boxes per format, one box per bit, aligned at the border of exponent and mantissa."""
     longest = max(f.bits for f in formats)
@@ -149,6 +150,8 @@ def layouts(formats: Sequence[FloatSpec]) -> Figure:
         ax.text(x, -0.72, name, ha="center" if x < pivot else "left", va="center", color=colour)
     ax.set(xlim=(-5, max(longest + 2.5, 20)), ylim=(len(formats) - 0.45, -1.05))
     ax.axis("off")
+    bits = "; ".join(f"{f.name} {f.exponent_bits} exponent, {f.mantissa_bits} mantissa" for f in formats)
+    figure.set_label(f"Bit fields of {len(formats)} formats, each with a sign bit. Bits: {bits}.")
     return figure
 
 
@@ -163,7 +166,7 @@ def _boxes(
         ax.add_patch(box)
 
 
-@on_slide
+@styled
 def ties(drift: Mapping[str, float]) -> Figure:
     """Left: where the ties between whole numbers go. Right: mean error of the two rules over many ties."""
     figure, (line, bars) = canvas(columns=2, width_ratios=(3, 2))
@@ -199,7 +202,7 @@ def _arrow(ax, start: float, end: float) -> None:
     ax.annotate("", (end, 0.08), (start, 0.08), arrowprops=look)
 
 
-@on_slide
+@styled
 def stochastic(runs: Sequence[Sequence[float]], nearest: Sequence[float], shown: int = 20) -> Figure:
     """Running sums with stochastic rounding, the first `shown` of them and the mean of all, and the nearest one."""
     figure, ax = canvas()
@@ -218,10 +221,14 @@ def stochastic(runs: Sequence[Sequence[float]], nearest: Sequence[float], shown:
     )
     ax.text(1.01 * len(steps), float(nearest[-1]), "to nearest", color=VERMILLION, va="center")
     ax.set(xlabel="additions", ylabel="running sum", xlim=(0, 1.3 * len(steps)))
+    figure.set_label(
+        f"Running sums with stochastic rounding scatter around a straight line; the mean of {len(stack)} runs ends at "
+        f"{stack.mean(0)[-1]:.2f}. The sum rounded to nearest ends at {float(nearest[-1]):.2f}."
+    )
     return figure
 
 
-@on_slide
+@styled
 def accumulators(exact: Sequence[float], sums: Mapping[str, Sequence[float]]) -> Figure:
     """The same inputs added into accumulators of different formats."""
     figure, ax = canvas()
@@ -233,12 +240,14 @@ def accumulators(exact: Sequence[float], sums: Mapping[str, Sequence[float]]) ->
         ax.plot(steps, values, color=colour, linestyle=dash)
         ax.text(1.01 * len(exact), values[-1], name, color=colour, va="center")
     ax.set(xlabel="addends", ylabel="running sum", xlim=(0, 1.36 * len(exact)))
+    ends = ", ".join(f"{name} {float(values[-1]):,.0f}" for name, values in sums.items())
+    figure.set_label(f"Running sums of {len(exact):,} numbers. They end at: exact {exact[-1]:,.0f}, {ends}.")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
-@on_slide
+@styled
 def all_numbers(formats: Sequence[FloatSpec]) -> Figure:
     """Every number of a few small formats as ticks, each on the scale of its own largest number."""
     figure, axes = canvas()
@@ -256,10 +265,12 @@ def all_numbers(formats: Sequence[FloatSpec]) -> Figure:
     axes.set(xlim=(-1.4, 1.55), ylim=(len(formats) - 0.5, -0.5), xlabel="value / largest value")
     axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     _bare(axes)
+    counts = ", ".join(f"{f.name} {len(set(scalar.all_values(f)))} up to {f.max:g}" for f in formats)
+    figure.set_label(f"All numbers of small formats as ticks on a line, denser near zero: {counts}.")
     return figure
 
 
-@on_slide
+@styled
 def block_layout(blocks: Sequence[BlockSpec]) -> Figure:
     """A row per block format: its elements, and the scale that they share."""
     figure, ax = canvas(height=0.27 * len(blocks))
@@ -275,7 +286,7 @@ def block_layout(blocks: Sequence[BlockSpec]) -> Figure:
     return figure
 
 
-@on_slide
+@styled
 def error_bars(errors: Mapping[str, float]) -> Figure:
     """Relative errors as bars, shortest name first on the axis, the value written at each bar."""
     figure, ax = canvas()
@@ -295,7 +306,7 @@ def error_bars(errors: Mapping[str, float]) -> Figure:
     return figure
 
 
-@on_slide
+@styled
 def grids(even: IntSpec, floating: FloatSpec) -> Figure:
     """The positive numbers of an integer and of a float format of the same width on one scale."""
     figure, ax = canvas(height=0.7)
@@ -308,7 +319,7 @@ def grids(even: IntSpec, floating: FloatSpec) -> Figure:
     return figure
 
 
-@on_slide
+@styled
 def histograms(samples: Mapping[str, Sequence[float]], formats: Sequence[FloatSpec]) -> Figure:
     """How large the numbers of a network are, over what each format can hold (subnormals paler)."""
     figure, (top, bottom) = canvas(rows=2, sharex=True, height_ratios=(3, 2))
@@ -330,4 +341,69 @@ def histograms(samples: Mapping[str, Sequence[float]], formats: Sequence[FloatSp
     bottom.set(xlim=(edges[0], edges[-1]), ylim=(len(formats) - 0.5, -0.5), xlabel="size of the number")
     bottom.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:.0f}}}$")
     bottom.grid(False, axis="y")
+    middles = ", ".join(f"{name} {_median_size(values):.0e}" for name, values in samples.items())
+    figure.set_label(
+        f"Histograms of magnitudes above the ranges of {', '.join(f.name for f in formats)}. Medians: {middles}."
+    )
+    return figure
+
+
+def _median_size(values: Sequence[float]) -> float:
+    size = np.abs(np.asarray(values, dtype=float))
+    return float(np.median(size[size > 0]))
+
+
+@styled
+def ranges(formats: Sequence[FloatSpec]) -> Figure:
+    """What each format reaches: normal numbers solid, subnormal ones hatched."""
+    figure, ax = canvas(height=0.13 * len(formats) + 0.35)
+    for row, fmt in enumerate(formats):
+        low, normal, high = (math.log2(v) for v in (fmt.min_subnormal, fmt.min_normal, fmt.max))
+        ax.barh(row, high - normal, left=normal, height=0.6, color=BLUE, alpha=0.7)
+        ax.barh(row, normal - low, left=low, height=0.6, color=SKY, alpha=0.4, hatch="///", edgecolor=BLUE)
+        ax.text(high + 3, row, sci(fmt.max), va="center")
+        ax.text(low - 3, row, sci(fmt.min_subnormal), va="center", ha="right")
+    ax.set_yticks(range(len(formats)), [fmt.name for fmt in formats])
+    ax.set(xlim=(-215, 175), ylim=(len(formats) - 0.4, -0.6), xlabel="magnitude (hatched: subnormal)")
+    reach = "; ".join(f"{f.name} from {f.min_subnormal:.3g} to {f.max:.3g}" for f in formats)
+    figure.set_label(f"Range of {len(formats)} formats as bars over powers of two: {reach}.")
+    ax.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:.0f}}}$")
+    ax.grid(False, axis="y")
+    return figure
+
+
+@styled
+def relative_error(formats: Sequence[FloatSpec], low: float = -12, high: float = 10) -> Figure:
+    """Largest relative rounding error against the magnitude: half an ulp, divided by the number."""
+    figure, ax = canvas()
+    values = 2.0 ** np.linspace(low, high, 1500)
+    for fmt in formats:
+        colour, dash = LINES[fmt.name]
+        inside = values[values <= fmt.max]
+        errors = [min(scalar.ulp(float(v), fmt) / 2 / v, 1.0) for v in inside]
+        ax.plot(inside, errors, color=colour, linestyle=dash, label=fmt.name)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda y, _: f"{y:.2%}" if y < 0.01 else f"{y:.0%}")
+    ax.set(xlabel="magnitude of the number", ylabel="largest relative error")
+    ax.legend(ncols=len(formats), loc="upper right")
+    peaks = ", ".join(f"{f.name} {f.eps / 2:.2%}" for f in formats)
+    figure.set_label(
+        f"Largest relative rounding error against magnitude: flat sawtooth lines with peaks at {peaks}, rising to "
+        "100 % where a format's subnormal numbers begin."
+    )
+    return figure
+
+
+@styled
+def signal_to_noise(rows: Mapping[str, tuple[float, float]]) -> Figure:
+    """{name: (bits per element, signal to quantisation noise in dB)} as labelled points."""
+    figure, ax = canvas()
+    for (name, (bits, decibels)), marker in zip(rows.items(), MARKERS * 2, strict=False):
+        ax.plot(bits, decibels, marker=marker, linestyle="none", color=BLUE)
+        ax.annotate(name, (bits, decibels), xytext=(9, -3), textcoords="offset points")
+    ax.set(xlabel="bits per element, scale included", ylabel="signal to noise, dB (more is better)")
+    ax.margins(x=0.22, y=0.12)
+    points = ", ".join(f"{name} {bits:g} bits {decibels:.1f} dB" for name, (bits, decibels) in rows.items())
+    figure.set_label(f"Signal to quantisation noise against bits per element: {points}.")
     return figure

@@ -3,16 +3,13 @@
 import pytest
 import torch
 
-from coursekit.figures.slides_data import flushed, train_briefly
+from coursekit.figures.network import flushed, train_briefly
 from coursekit.formats.spec import BF16, E4M3, FP16
 
 
 @pytest.fixture(scope="module")
 def samples():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for each other on a busy machine took a minute here
-    yield train_briefly(seed=0)
-    torch.set_num_threads(threads)
+    return train_briefly(seed=0)
 
 
 def test_each_kind_of_number_is_there(samples):
@@ -40,3 +37,11 @@ def test_flushed_counts_what_a_cast_turns_to_zero(samples):
 
 def test_zeros_are_left_out():
     assert flushed(torch.tensor([0.0, 0.0, 1.0, 1e-9]), FP16) == 0.5
+
+
+def test_the_number_of_threads_is_left_as_it_was(samples):
+    """Training sets it to one, and gives it back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert train_briefly(seed=0)["gradients"].equal(samples["gradients"]) and torch.get_num_threads() == 2
+    torch.set_num_threads(before)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coursekit.figures import slides_tables as tables
+from coursekit.figures import tables as tables
 from coursekit.formats.spec import BF16, E4M3, E5M2, FP16, FP32, MXFP4, NVFP4
 
 
