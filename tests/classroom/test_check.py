@@ -1,7 +1,5 @@
 """An exercise judges what a function answers: cases, first failure, hints one by one, the nearest typical mistake."""
 
-
-
 from coursekit.classroom.check import Case, Exercise, Mistake
 
 
