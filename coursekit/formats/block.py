@@ -19,7 +19,7 @@ purpose:
     scale 2^-127     here x is divided by it; torchao divides by 2^-126 (and not at all in rceil), so that its
                      blocks of amax < 2^(emax - 126) come back halved (or as zero)
     rceil            exact here, as in NVIDIA's instruction cvt.rp; torchao's float32 log2 can miss a step for
-                     an amax a few ulps above a power of two times the largest element
+                     an amax up to some 60 ulps above a power of two times the largest element
     NaN in a block   the scale is NaN, so all of the block is NaN; the codes in it mean nothing
 
 Unlike `tensor`, blocks run along the last dimension only, and codes are kept one per byte for reading.
