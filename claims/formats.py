@@ -1,5 +1,4 @@
-"""Claims about number formats (lecture 1). HU: a Hungarian guide to CS224N's lecture on efficient training; RU: a Russian seminar
-deck on fine-tuning; HS: Hungarian slides on training practice; AZ: an Azerbaijani chapter; LB: documentation of libraries."""
+"""Claims about number formats (lecture 1). The texts behind HU, RU and the others: `coursekit.publish.claims.TEXTS`."""
 
 import torch
 

@@ -67,9 +67,9 @@ def distance(guess: float, answer: float, unit: str = "") -> tuple[str, str]:
 
     A ratio where both have the same sign and neither is 0 (sizes, ranges, speeds); a difference otherwise.
     """
-    if guess == answer or (math.isnan(guess) and math.isnan(answer)):
+    if guess == answer or (guess != guess and answer != answer):
         return "pass", "Exactly right."
-    if not (math.isfinite(guess) and math.isfinite(answer)):
+    if not (_is_finite(guess) and _is_finite(answer)):
         return (
             "note",
             "One of the two is not a finite number, so there is no distance to state: think about why.",
@@ -78,6 +78,10 @@ def distance(guess: float, answer: float, unit: str = "") -> tuple[str, str]:
         gap = _with_unit(abs(guess - answer), unit)
         return "note", f"You were {gap} too {'high' if guess > answer else 'low'}."
     return _ratio_words(guess, answer)
+
+
+def _is_finite(value: float | int) -> bool:
+    return isinstance(value, int) or math.isfinite(value)  # 10**400 is finite, but no float
 
 
 def _ratio_words(guess: float, answer: float) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from coursekit.classroom.predict import format_number
 
 
 def show_source(obj) -> None:
-    """Show the source of a function, class or module of the course, highlighted, with its file and line.
+    """Show the source of a function, class or module of the course, highlighted, with its file.
 
     So longer code is never pasted into a notebook: what is shown is what runs.
     Raises TypeError if Python keeps no source for `obj` (a number, a built-in function).
@@ -22,7 +22,7 @@ def show_source(obj) -> None:
 def source_card(obj) -> Card:
     target = inspect.unwrap(obj) if callable(obj) else obj
     try:
-        lines, first = inspect.getsourcelines(target)
+        lines, _ = inspect.getsourcelines(target)
     except (TypeError, OSError) as error:
         raise TypeError(
             f"show_source shows functions, classes and modules written in Python; {obj!r} has no source."
@@ -32,7 +32,9 @@ def source_card(obj) -> Card:
         if lines[0].startswith((" ", "\t"))
         else "".join(lines).rstrip()
     )
-    place = f"{_relative_file(target)}, line {max(first, 1)}"
+    place = _relative_file(
+        target
+    )  # no line number: every edit above it would make the committed notebook stale
     return Card("note", "Source", place, (Code(source, _highlight(source)),))
 
 

@@ -92,12 +92,18 @@ def style(preset: str = "notebook") -> Iterator[None]:
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: the function draws in the course's style and takes `preset=` ("notebook" or "slide")."""
+    """Decorator: the function draws in the course's style and takes two more arguments.
+
+    preset  "notebook" or "slide"
+    title   the finding, in a sentence; on a slide the slide's own title says it
+    """
 
     @functools.wraps(draw)
-    def in_style(*args, preset: str = "notebook", **kwargs) -> Figure:
+    def in_style(*args, preset: str = "notebook", title: str = "", **kwargs) -> Figure:
         with style(preset):
             fig = draw(*args, **kwargs)
+            if title:
+                fig.suptitle(title, x=0.01, ha="left", weight="bold")
             fig.draw_without_rendering()
         return fig
 

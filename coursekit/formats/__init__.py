@@ -1,5 +1,4 @@
-"""Number formats: from five facts about a format to its codes, its numbers and its arithmetic. Read in this
-order.
+"""Number formats: from five facts about a format to its codes, its numbers and its arithmetic.
 
 spec       a number format as one frozen record, and the table of all of them
 scalar     decode, encode and round one number, every rule spelled out: the definition (bare Python)

@@ -19,7 +19,7 @@ purpose:
     scale 2^-127     here x is divided by it; torchao divides by 2^-126 (and not at all in rceil), so that its
                      blocks of amax < 2^(emax - 126) come back halved (or as zero)
     rceil            exact here, as in NVIDIA's instruction cvt.rp; torchao's float32 log2 can miss a step for
-                     an amax a few ulps above a power of two times the largest element
+                     an amax up to some 60 ulps above a power of two times the largest element
     NaN in a block   the scale is NaN, so all of the block is NaN; the codes in it mean nothing
 
 Unlike `tensor`, blocks run along the last dimension only, and codes are kept one per byte for reading.
@@ -116,20 +116,21 @@ def quantize(
 
 
 def mx_scale_codes(amax: Tensor, spec: BlockSpec, scale_mode: str) -> Tensor:
-    """E8M0 codes of the scales for these amax (float32 or float64, any shape): in every mode a rounding."""
+    """E8M0 codes of the scales for these amax (float32 or float64, any shape): in every mode a rounding to E8M0."""
     element = spec.element
-    emax = math.frexp(element.max)[1] - 1
+    smallest = spec.scale.min_normal  # for blocks of zeros: E8M0 has no zero
     if scale_mode == "rceil":
-        ratio = amax / element.max
-    else:
-        if scale_mode == "even":
-            mantissa_bits = element.mantissa_bits if isinstance(element, FloatSpec) else element.bits - 2
-            amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits), rounding="nearest_away")
-        amax = amax.double()
-        ratio = torch.where(amax.isinf(), 2.0**128, amax) * 2.0**-emax  # float32's exponent field of infinity
-    ratio = ratio.clamp(min=spec.scale.min_normal / 2)  # E8M0 has no zero
-    rounding = "up" if scale_mode in ("ceil", "rceil") else "down"
-    return tensor.encode(ratio, spec.scale, rounding=rounding, saturate=True)
+        ratio = (amax / element.max).clamp(min=smallest)
+        return tensor.encode(ratio, spec.scale, rounding="up", saturate=True)
+    if scale_mode == "even":
+        mantissa_bits = element.mantissa_bits if isinstance(element, FloatSpec) else element.bits - 2
+        amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits))
+    rounding = "up" if scale_mode == "ceil" else "down"
+    codes = tensor.encode(amax.clamp(min=smallest), spec.scale, rounding=rounding)
+    # Dividing by 2^emax is subtracting emax from the code. Infinity and overflow have 255, as if it were 2^128.
+    emax = math.frexp(element.max)[1] - 1
+    scales = (codes.short() - emax).clamp(0, spec.scale.max_code).to(torch.uint8)
+    return torch.where(amax.isnan(), spec.scale.nan_code, scales)
 
 
 def _nvfp4_scales(amax: Tensor, spec: BlockSpec, tensor_scale: Tensor) -> tuple[Tensor, Tensor]:

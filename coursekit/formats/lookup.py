@@ -1,11 +1,11 @@
-"""Encode a long float32 tensor by one lookup per element, for formats of at most 5 mantissa bits.
+"""Encode a long float32 tensor by one lookup per element, for formats of few mantissa bits.
 
-To round a number it takes its sign, its exponent, the bits that stay, the next one, and whether *anything*
-follows. So squeeze the lower 16 bits of a float32 into one "sticky" bit: what is left, a 16-bit key, rounds
-the same way, in every mode but the stochastic one. There are 65,536 keys; `rounder` computes their codes
-once, NaN, infinity and all.
+To round a number it takes its sign, its exponent, the M mantissa bits that stay, the next one, and whether *anything*
+follows. So squeeze all that follows into one "sticky" bit: the 1 + 8 + M + 1 + 1 bits that are left, the key, round
+the same way, in every mode but the stochastic one. `rounder` computes the code of every key once, NaN and infinity
+among them: 4,096 keys for E2M1, 16,384 for E4M3.
 
-Unlike `rounder`, this does no arithmetic, knows no special case, and its cost is the same for every format.
+Unlike `rounder`, this does no arithmetic and knows no special case; its cost hardly depends on the format.
 """
 
 from __future__ import annotations
@@ -15,28 +15,35 @@ from torch import Tensor
 
 from coursekit.formats.spec import FloatSpec, IntSpec
 
-KEYS = 1 << 16
+
+def key_bits(fmt: FloatSpec) -> int:
+    """Bits of a key: sign, float32's exponent, the mantissa bits that stay, the next one, the sticky one.
+
+    A format that reaches below float32's normal numbers (E8M0) finds its bits further right there.
+    """
+    further_right = max(-126 - fmt.min_exponent, 0)
+    return 1 + 8 + fmt.mantissa_bits + 2 + further_right
 
 
 def applies(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str) -> bool:
-    """Whether 7 mantissa bits hold the format's, the next one and the sticky one, and whether it pays."""
+    """Whether float32 keys decide the rounding, and x is long enough for the table to pay."""
     if not isinstance(fmt, FloatSpec) or rounding == "stochastic" or torch.compiler.is_compiling():
         return False
-    fits = fmt.mantissa_bits <= 5 and fmt.min_exponent >= -127
-    return fits and x.dtype == torch.float32 and x.numel() >= 4 * KEYS
+    return key_bits(fmt) <= 16 and x.dtype == torch.float32 and x.numel() >= 4 << key_bits(fmt)
 
 
-def key_values(device: torch.device) -> Tensor:
-    """float32 [2^16] a number for every key: the key's bits, then 16 zeros."""
-    return (torch.arange(KEYS, dtype=torch.int32, device=device) << 16).view(torch.float32)
+def key_values(fmt: FloatSpec, device: torch.device) -> Tensor:
+    """float32 [2^key_bits] a number for every key: the key's bits, then zeros."""
+    n = key_bits(fmt)
+    return (torch.arange(1 << n, dtype=torch.int32, device=device) << (32 - n)).view(torch.float32)
 
 
 def look_up(table: Tensor, x: Tensor, out: Tensor, key: Tensor) -> None:
     """out <- table[key of x]; x float32 [n], key int32 [n] scratch."""
+    n = table.numel().bit_length() - 1
+    below = (1 << (32 - n)) - 1  # the bits that the key leaves out
     bits = x.view(torch.int32)
-    torch.bitwise_and(bits, KEYS - 1, out=key)
-    key.add_(KEYS - 1).bitwise_or_(
-        bits
-    )  # the addition carries into bit 16 unless the lower 16 bits were all 0
-    key.bitwise_right_shift_(16).bitwise_and_(KEYS - 1)
+    torch.bitwise_and(bits, below, out=key)
+    key.add_(below).bitwise_or_(bits)  # the addition carries into the sticky bit unless they were all 0
+    key.bitwise_right_shift_(32 - n).bitwise_and_((1 << n) - 1)
     torch.index_select(table, 0, key, out=out)

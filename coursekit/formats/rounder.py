@@ -99,13 +99,11 @@ class FloatRounder:
         self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
         self.c_over_e = 2.0 ** (carrier.mantissa_bits - fmt.mantissa_bits)
         no_specials = fmt.inf_code is None and fmt.nan_code is None
-        # Larger magnitudes are clipped to `top`: the largest number, or the one that would come after it.
-        # The code after the largest is infinity in ieee formats, NaN in fn, and in fnuz again NaN (0x7f + 1
-        # = 0x80).
+        # Larger magnitudes are clipped to `top`: the largest number, or the one that would come after it. The
+        # code after the largest is infinity in ieee formats, NaN in fn, and NaN in fnuz too (0x7f + 1 = 0x80).
         after_max = fmt.max + 2.0 ** (fmt.max_exponent - fmt.mantissa_bits)
-        self.top, self.top_code = (
-            (fmt.max, fmt.max_code) if saturate or no_specials else (after_max, fmt.max_code + 1)
-        )
+        clipped = saturate or no_specials
+        self.top, self.top_code = (fmt.max, fmt.max_code) if clipped else (after_max, fmt.max_code + 1)
         # In `codes`: the exponent fields of c / E and of the lowest binade.
         c_field = (carrier.mantissa_bits - fmt.mantissa_bits) << carrier.mantissa_bits
         lowest_binade = fmt.min_exponent + carrier.max_exponent + (0 if fmt.subnormals else 1)
@@ -121,17 +119,13 @@ class FloatRounder:
         if self.top > fmt.max:
             special = self.carrier.infinity if fmt.inf_code is not None else self.carrier.nan
             mask = self._ones_above(self.carrier.pattern(fmt.max), bits, scratch.mask).bitwise_and_(special)
-            bits.bitwise_or_(
-                mask
-            )  # top = 2^k has no mantissa bits of its own, so that this makes it infinity
+            bits.bitwise_or_(mask)  # top = 2^k has no mantissa bits, so that OR makes it infinity
         if fmt.nan_code is None:
             s = self._nan_to_zero(s, a)
         if fmt.specials == "fnuz":
             out.copy_(a.copysign_(s).add_(0.0))  # -0 + 0 = +0
-        elif out.dtype == s.dtype:
-            torch.copysign(a, s, out=out)
         else:
-            out.copy_(a.copysign_(s))
+            torch.copysign(a, s, out=out)
 
     def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
         """out <- the codes of x rounded; arguments as in values()."""

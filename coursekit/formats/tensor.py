@@ -43,7 +43,10 @@ def encode(
     """
     check_input(x)
     out = torch.empty(x.shape, dtype=code_dtype(_check_format(fmt)), device=x.device)
-    encode_pieces(_flat_pieces(x, out), x, fmt, rounding, saturate, generator)
+    length = (
+        2 * PIECE if lookup.applies(x, fmt, rounding) else PIECE
+    )  # a lookup has one scratch buffer, not three
+    encode_pieces(_flat_pieces(x, out, length), x, fmt, rounding, saturate, generator)
     return out
 
 
@@ -61,7 +64,7 @@ def encode_pieces(
         for x_piece, out_piece, scratch in _with_scratch(pieces, rounder.carrier):
             rounder.codes(x_piece, out_piece, scratch)
         return
-    table = encode(lookup.key_values(like.device), fmt, rounding=rounding, saturate=saturate)
+    table = encode(lookup.key_values(fmt, like.device), fmt, rounding=rounding, saturate=saturate)
     key = torch.empty(0, dtype=torch.int32, device=like.device)
     for x_piece, out_piece in pieces:
         key = key.new_empty(x_piece.shape) if key.numel() < x_piece.numel() else key[: x_piece.numel()]
@@ -173,10 +176,10 @@ def _with_scratch(
         yield _carried(x_piece, carrier), out_piece, scratch
 
 
-def _flat_pieces(x: Tensor, out: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _flat_pieces(x: Tensor, out: Tensor, length: int = PIECE) -> Iterator[tuple[Tensor, Tensor]]:
     """Pieces of both that fit a CPU's cache. A GPU, or a compiler that fuses operations, gets all at once."""
     whole = x.device.type != "cpu" or torch.compiler.is_compiling()
-    size = max(x.numel(), 1) if whole else PIECE
+    size = max(x.numel(), 1) if whole else length
     return zip(x.detach().reshape(-1).split(size), out.view(-1).split(size), strict=True)
 
 

@@ -29,6 +29,15 @@ VERDICTS = {
     "inconsistent": "contradicts its own text",
 }
 
+TEXTS = {
+    "RU": "a Russian seminar deck on fine-tuning large language models",
+    "HU": "a Hungarian teacher's guide to lecture 12 of Stanford's CS224N, Efficient Neural Network Training",
+    "HS": "Hungarian slides on efficient training practice",
+    "AZ": "an Azerbaijani chapter on training 100 million parameters in 4 GB",
+    "ZH": "a Chinese lab on Alpaca with DeepSpeed",
+    "LB": "the documentation of a library",
+}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -126,6 +135,8 @@ def to_markdown(register: Mapping[str, list[Claim]]) -> str:
         "| verdict | means |",
         "|---|---|",
         *(f"| {name} | {meaning} |" for name, meaning in VERDICTS.items()),
+        "",
+        "Where the claims were found: " + "; ".join(f"**{key}** {text}" for key, text in TEXTS.items()) + ".",
     ]
     for word, rows in register.items():
         lines += [
@@ -160,8 +171,9 @@ def to_html(register: Mapping[str, list[Claim]]) -> str:
         f"<tbody>{''.join(map(html_row, rows))}</tbody></table>"
         for word, rows in register.items()
     )
+    texts = "".join(f"<dt>{key}</dt><dd>{html.escape(text)}</dd>" for key, text in TEXTS.items())
     page = Path(__file__).with_name("templates") / "claims.html"
-    return page.read_text(encoding="utf-8").replace("BODY", body)
+    return page.read_text(encoding="utf-8").replace("BODY", body).replace("TEXTS", texts)
 
 
 def header() -> str:

@@ -29,6 +29,9 @@ from coursekit.publish.sources import KERNELSPEC, CourseError
 PACKAGE = Path(coursekit.__file__).parent
 VERSIONS_THAT_SHOW = ("torch", "numpy", "matplotlib", "ml_dtypes", "jupytext")
 INLINE_TAG = "inline-values"
+FRAME_HEAD = (
+    "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='color-scheme' content='light dark'>"
+)
 
 
 def fingerprint(deck: Path) -> str:
@@ -134,7 +137,7 @@ def _html(content: str, metadata: dict) -> str:
     """A fragment with a style or a script goes into a frame of its own, where neither can touch the deck."""
     if re.search(r"<(script|style)\b", content):
         title = html.escape(metadata.get("title", "Interactive figure"))
-        page = f"<!doctype html><html lang='en'><meta charset='utf-8'><body>{content}</body></html>"
+        page = f"{FRAME_HEAD}<body style='margin:0'>{content}</body></html>"
         return f'<iframe class="live" title="{title}" srcdoc="{_one_line(html.escape(page))}"></iframe>'
     return re.sub(r"\n\s*\n", "\n", content.strip())  # a blank line would end the HTML block in Markdown
 

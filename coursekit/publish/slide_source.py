@@ -114,3 +114,16 @@ def read_deck(path: Path) -> Deck:
 def without_notes(markdown: str) -> str:
     """The deck with every comment gone that is not a directive."""
     return COMMENT.sub(lambda m: m.group(0) if directives_of(m.group(1)) is not None else "", markdown)
+
+
+def with_plain_notes(markdown: str) -> str:
+    """The deck with notes as plain text, for presenter views, PDF and PowerPoint, none of which reads Markdown."""
+    return COMMENT.sub(
+        lambda m: m.group(0) if directives_of(m.group(1)) else plain_note(m.group(0)), markdown
+    )
+
+
+def plain_note(note: str) -> str:
+    """`**Know** what *this* is` becomes `KNOW what this is`."""
+    note = re.sub(r"\*\*(\w+)\*\*", lambda m: m.group(1).upper(), note)
+    return re.sub(r"(?<!\w)[*`]+(?=\S)|(?<=\S)[*`]+(?!\w)", "", note)

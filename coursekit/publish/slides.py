@@ -13,7 +13,7 @@ from pathlib import Path
 from coursekit.publish.slide_execute import executed_markdown
 from coursekit.publish.slide_handout import print_handout
 from coursekit.publish.slide_marp import run_marp
-from coursekit.publish.slide_source import read_deck, without_notes
+from coursekit.publish.slide_source import read_deck, with_plain_notes, without_notes
 from coursekit.publish.sources import CourseError, find_root
 
 FORMATS = ("html", "pdf", "pptx", "md", "handout")
@@ -71,13 +71,19 @@ def _build_one(deck: Path, formats: list[str], out: Path, student: bool) -> list
 
 def _write(source: Path, kind: str, out: Path) -> Path:
     """Write one format of one executed deck."""
+    root, output = find_root(), out / f"{source.stem}.{kind}"
     if kind == "handout":
         return _handout(source, out / f"{source.stem}-handout.pdf")
-    output = out / f"{source.stem}.{kind}"
     if kind == "md":
         output.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     else:
-        run_marp(source, output, kind, root=find_root())
+        plain = source.with_suffix(".plain.md")
+        switch = (
+            (root / "slides" / "theme" / "switch.js").read_text(encoding="utf-8") if kind == "html" else ""
+        )
+        script = f"\n<script>\n{switch}</script>\n" if switch else ""
+        plain.write_text(with_plain_notes(source.read_text(encoding="utf-8")) + script, encoding="utf-8")
+        run_marp(plain, output, kind, root=root)
     return output
 
 

@@ -172,6 +172,7 @@ export function verdict(value, code, spec) {
   if (!Number.isFinite(value)) return Number.isNaN(stored) ? "has no inf" : "saturated";
   if (!Number.isFinite(stored)) return "overflow";
   if (stored === 0) return "underflow";
+  if (!spec.subnormals && stored > 2 * value) return "no smaller";
   const largest = decode(derive(spec).maxCode, spec);
   if (Math.abs(stored) === largest && Math.abs(value) >= largest + ulp(largest, spec) / 2) return "saturated";
   return percent((stored - value) / Math.abs(value));

@@ -40,7 +40,14 @@ function bitRole(index, spec) {
   return { field: "exponent", name: `exponent bit ${power}, weight 2^${power} = ${2 ** power}` };
 }
 
-/** Five numbers in a row to scale, the typed value among them, and in shade all that rounds to the stored one. */
+/** The next two finite numbers of the format in one direction, nearest first; fewer at the end of the line. */
+function nextTwo(code, direction, spec) {
+  const first = step(code, direction, spec);
+  const second = first === null ? null : step(first, direction, spec);
+  return [first, second].filter((c) => c !== null).map((c) => decode(c, spec)).filter(Number.isFinite);
+}
+
+/** Five numbers in a row to scale, the value among them, and hatched all that rounds to the stored one. */
 function drawLine(host, { spec, code, value }) {
   const stored = decode(code, spec);
   host.classList.toggle("fx-empty", !Number.isFinite(stored));
@@ -49,27 +56,27 @@ function drawLine(host, { spec, code, value }) {
     host.setAttribute("aria-label", host.textContent);
     return;
   }
-  const chain = (direction) => {
-    const first = step(code, direction, spec);
-    return [first, first === null ? null : step(first, direction, spec)]
-      .map((next) => (next === null ? null : decode(next, spec))).filter((v) => v !== null && Number.isFinite(v));
-  };
-  const [below, above] = [chain(-1), chain(1)];
-  const unit = ulp(stored, spec);
-  const [left, right] = [below[0] ?? stored - unit, above[0] ?? stored + unit];
+  const [below, above] = [nextTwo(code, -1, spec), nextTwo(code, 1, spec)];
+  const left = below[0] ?? stored - ulp(stored, spec);  // past the end: where the next number would be
+  const right = above[0] ?? stored + ulp(stored, spec);
   const reach = 2.2 * Math.max(stored - left, right - stored);
-  const place = (x) => 50 + (50 * (x - stored)) / reach;
-  const tick = (x, name, label) => Math.abs(place(x) - 50) > 50 ? "" :
-    `<i class="fx-tick ${name}" style="left:${place(x)}%">${label ? `<span>${label}</span>` : ""}</i>`;
-  const [from, to] = [place((left + stored) / 2), place((stored + right) / 2)];
-  const where = Math.min(Math.max(place(value), 2), 98);
-  const outside = where !== place(value) ? (value > stored ? " →" : " ←") : "";
-  host.innerHTML = `<i class="fx-band" style="left:${from}%;width:${to - from}%"></i><i class="fx-axis"></i>` +
-    below.map((x, i) => tick(x, "", i ? "" : brief(x))).join("") + above.map((x, i) => tick(x, "", i ? "" : brief(x))).join("") +
-    tick(stored, "fx-here", brief(stored)) +
-    (Number.isFinite(value) ? `<i class="fx-typed" style="left:${where}%"><span class="${where > 60 ? "fx-left" : ""}">${brief(value)}${outside}</span></i>` : "");
+  const place = (x) => 50 + (50 * (x - stored)) / reach;  // in % of the width
+  const mark = (name, x, text = "", width = "") => Math.abs(place(x) - 50) > 50 ? "" :
+    `<i class="fx-${name}" style="left:${place(x)}%;${width}">${text && `<span>${text}</span>`}</i>`;
+  const [from, to] = [(left + stored) / 2, (stored + right) / 2];
+  host.innerHTML = '<i class="fx-axis"></i>' + mark("band", from, "", `width:${place(to) - place(from)}%`) +
+    [below, above].flatMap(([near, far]) => [near !== undefined ? mark("tick", near, brief(near)) : "", far !== undefined ? mark("tick", far) : ""]).join("") +
+    mark("tick fx-here", stored, brief(stored)) + arrow(value, stored, place(value));
   host.setAttribute("aria-label", `Number line: ${brief(stored)} between ${below.length ? brief(left) : "nothing"} and ` +
-    `${above.length ? brief(right) : "nothing"}; the value asked for is ${shortest(value)}`);
+    `${above.length ? brief(right) : "nothing"}; the value is ${shortest(value)}`);
+}
+
+/** The pointer to the value, held at the edge if the value lies outside; none if it is the stored number itself. */
+function arrow(value, stored, place) {
+  if (!Number.isFinite(value) || value === stored) return "";
+  const at = Math.min(Math.max(place, 2), 98);
+  const beyond = at === place ? "" : value > stored ? " →" : " ←";
+  return `<i class="fx-arrow" style="left:${at}%"><span class="${at > 60 ? "fx-left" : ""}">value ${brief(value)}${beyond}</span></i>`;
 }
 
 // No <table> and no <p>: a slide theme or a notebook styles those with selectors that no sheet of ours could beat.
@@ -238,7 +245,7 @@ function render({ model, el }) {
   function take(text) {
     const { spec } = state();
     const found = read(text, spec);
-    part.value.toggleAttribute("aria-invalid", !found);
+    part.value.setAttribute("aria-invalid", !found);
     part.problem.textContent = found ? "" : `Cannot read “${text}”. Write a number (0.1, 6e-8), a fraction (1/3), ` +
       `a power (2^-24), inf, nan, or a code of ${spec.bits} bits (0x1F, 0b101).`;
     if (found && found.code !== undefined) put({ code: found.code, typed: shortest(found.value) });
@@ -266,7 +273,10 @@ function render({ model, el }) {
   part.saturate.onchange = () => setValue(state().value, { saturate: part.saturate.checked });
   part.cousins.onclick = () => { cousins = !cousins; draw(); };
   part.value.oninput = () => { typing = true; take(part.value.value); };
-  part.value.onblur = () => { typing = false; drawBox(state()); };  // only the box: what is being clicked must stay
+  part.value.onblur = () => {  // touch only the box: whatever is being clicked right now must neither move nor be redrawn
+    typing = false;
+    if (!part.problem.textContent) drawBox(state());
+  };
   root.onclick = ({ target }) => {
     const { fmt, text, index } = target.closest("button")?.dataset ?? {};
     if (text) { typing = false; take(text); }

@@ -23,15 +23,10 @@ import math
 
 import numpy as np
 import torch
-
 from coursekit.classroom.checks import formats as check
 
-print(
-    len(check.EXERCISES),
-    "exercises,",
-    sum(exercise.minutes for exercise in check.EXERCISES),
-    "minutes in all",
-)
+minutes = sum(exercise.minutes for exercise in check.EXERCISES)
+print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 
 # %% [markdown]
 # ## 1. Round to a grid (5 minutes)
@@ -72,7 +67,7 @@ verdict
 # | 31 | infinity where the mantissa is 0, NaN elsewhere |
 #
 # The sign applies to all of them, to zero too: code `0x8000` is -0.0. No `struct`, no numpy: cut the bits
-# yourself. *Where to look: "Three parts" and "Subnormals" in lecture 1; `math.inf`, `math.nan`.*
+# yourself. *Where to look: "What is in sixteen bits" in lecture 1; `math.inf`, `math.nan`.*
 
 
 # %%
@@ -106,8 +101,8 @@ verdict
 # finite number, the smallest normal one, the smallest of all (subnormal), and eps, the distance from 1 to the
 # next number.
 #
-# *Where to look: the table of formats in lecture 1. Write the code of each number down first: which field,
-# which mantissa?*
+# *Where to look: "How far a format reaches" in lecture 1. Write the code of each number down first: which
+# field, which mantissa?*
 
 
 # %%
@@ -137,8 +132,8 @@ verdict
 # `first_missing_integer(round_to)`, which gets a format as a function (`round_to(5)` is what the format makes
 # of 5) and returns the smallest positive integer that the format cannot hold.
 #
-# It must work for FP64 too, where counting one by one would take years. *Where to look: the picture of the
-# spacing in lecture 1. Where does the spacing grow beyond 1? Count in Python's integers, which never lose
+# It must work for FP64 too, where counting one by one would take years. *Where to look: "How fine the grid
+# is" in lecture 1. Where does the spacing grow beyond 1? Count in Python's integers, which never lose
 # anything.*
 
 
@@ -169,7 +164,8 @@ verdict
 #
 # Write `stochastic_round(x, step, u)`: one of the two multiples of `step` around `x`, where `u` is a random
 # number, uniform in [0, 1), that you are given. A multiple of `step` stays what it is. Negative `x` too.
-# *Where to look: "Stochastic rounding" in lecture 1. Which chance of going up makes the mean right?*
+# *Where to look: "Three cures for swallowed updates" in lecture 1. Which chance of going up makes the mean
+# right?*
 
 
 # %%
@@ -196,8 +192,8 @@ verdict
 # `kahan_sum(values)` for a list of `np.float16` numbers. Arithmetic between them is FP16 arithmetic: every
 # `+` and `-` rounds. Use nothing wider, no `float(...)`, no `math.fsum`; the answer is an `np.float16`.
 #
-# *Where to look: "Kahan" in lecture 1. After an addition, how much of what you added has arrived? Brackets
-# matter: in floating point `(a - b) - c` and `a - (b + c)` differ.*
+# *Where to look: "Three cures for swallowed updates" in lecture 1. After an addition, how much of what you
+# added has arrived? Brackets matter: in floating point `(a - b) - c` and `a - (b + c)` differ.*
 
 
 # %%
@@ -232,8 +228,8 @@ verdict
 # beyond the largest number becomes the largest number, infinity too (this is called saturating). -0.0 keeps
 # its sign; NaN becomes NaN.
 #
-# *Where to look: "FP8" in lecture 1; `math.frexp`, `math.copysign`. Care for three places: the subnormals, a
-# mantissa that rounds up to the next power of two, and the end of the range.*
+# *Where to look: "Eight, six and four bits" in lecture 1; `math.frexp`, `math.copysign`. Care for three
+# places: the subnormals, a mantissa that rounds up to the next power of two, and the end of the range.*
 
 
 # %%
@@ -270,7 +266,7 @@ verdict
 # - a value that is lost, because it became 0 or overflowed, counts 1, and no value counts more than 1;
 # - values that are 0 do not count: every format holds 0.
 #
-# *Where to look: the histograms in lecture 1; `x.to(dtype).float()`.*
+# *Where to look: "What a real network holds" in lecture 1; `x.to(dtype).float()`.*
 
 
 # %%
@@ -307,8 +303,8 @@ verdict
 #   even codes).
 # - What lies beyond 6 becomes 6. A block of zeros stays zeros.
 #
-# *Where to look: "Block formats" in lecture 1; `math.frexp` gives the exponent exactly where `math.log2` may
-# round.*
+# *Where to look: "One scale for a block" in lecture 1; `math.frexp` gives the exponent exactly where
+# `math.log2` may round.*
 
 
 # %%

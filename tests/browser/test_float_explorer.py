@@ -94,6 +94,8 @@ def test_unreadable_text_is_named_and_changes_nothing(page):
     box(page).fill("one half")
     assert "Cannot read “one half”" in page.get_by_role("alert").inner_text()
     assert code(page) == "0x2E66"
+    page.get_by_role("button", name="cousins").click()  # nothing moves away under the mouse
+    assert page.get_by_role("button", name="hide the cousins").count() == 1
     box(page).fill("0.5")
     assert page.get_by_role("alert").inner_text() == "" and code(page) == "0x3800"
 

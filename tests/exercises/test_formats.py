@@ -76,6 +76,15 @@ def test_the_total_of_minutes_is_the_one_announced():
     assert f"About {total} minutes for all" in SOURCE.read_text(encoding="utf-8")
 
 
+def test_where_to_look_names_sections_of_the_lecture():
+    lecture = SOURCE.parents[2] / "notebooks" / "src" / SOURCE.name
+    sections = set(re.findall(r"^# ## (.*)$", lecture.read_text(encoding="utf-8"), re.MULTILINE))
+    prose = SOURCE.read_text(encoding="utf-8").replace("\n# ", " ")
+    named = re.findall(r'Where to look: "([^"]+)" in lecture 1', prose)
+    assert len(named) == len(EXERCISES)
+    assert set(named) <= sections
+
+
 # ---------------------------------------------------------------- the oracle
 
 

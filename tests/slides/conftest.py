@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from coursekit.publish.slide_marp import run_marp
 from coursekit.publish.slides import build, deck_paths
+from coursekit.publish.sources import find_root
 
 DECKS = [path.stem for path in deck_paths()]
 
@@ -72,13 +74,15 @@ def small(tmp_path):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, worker_id):
-    """A folder with every deck as HTML, PDF, PowerPoint and handout, and the students' HTML."""
+    """A folder with every deck as HTML, PDF, PowerPoint and handout, the students' HTML, and all slides in a column."""
     shared = tmp_path_factory.getbasetemp()
     out = (shared if worker_id == "master" else shared.parent) / "decks"
     with FileLock(f"{out}.lock"):
         done = out / "done.json"
         if not done.exists():
             files = build(formats=("html", "pdf", "pptx", "handout"), out=out)
-            files += build(formats=("html",), out=out, student=True)
+            files += build(formats=("html", "md"), out=out, student=True)
+            for name in DECKS:
+                run_marp(out / f"{name}-student.md", out / f"{name}-column.html", "bare", root=find_root())
             done.write_text(json.dumps([path.name for path in files]))
     return Path(out)

@@ -22,6 +22,7 @@ def test_values_are_filled_in_where_they_stand(small):
 
 
 def test_the_second_build_runs_no_cell(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(slide_execute, "PACKAGE", tmp_path / "coursekit")  # nobody edits it meanwhile
     first = executed_markdown(small, tmp_path / "cache")
     monkeypatch.setattr(slide_execute, "execute", lambda deck: pytest.fail("ran again"))
     assert executed_markdown(small, tmp_path / "cache") == first

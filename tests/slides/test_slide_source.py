@@ -2,7 +2,14 @@
 
 import pytest
 
-from coursekit.publish.slide_source import directives_of, parse_deck, split_slides, without_notes
+from coursekit.publish.slide_source import (
+    directives_of,
+    parse_deck,
+    plain_note,
+    split_slides,
+    with_plain_notes,
+    without_notes,
+)
 from coursekit.publish.sources import CourseError
 
 
@@ -43,3 +50,17 @@ def test_notes_cells_and_directives_of_a_slide(small):
 def test_a_file_without_front_matter_is_refused():
     with pytest.raises(CourseError, match="front matter"):
         parse_deck("x", "# A title\n")
+
+
+def test_notes_for_readers_without_markdown_are_plain():
+    note = (
+        '**Know** that `new - total` is *exact*: 2 * 3, a*b.\n\n**Ask** x? *Answer:* y. *Wrong answer:* "z".'
+    )
+    plain = 'KNOW that new - total is exact: 2 * 3, a*b.\n\nASK x? Answer: y. Wrong answer: "z".'
+    assert plain_note(note) == plain
+
+
+def test_plain_notes_leave_slides_and_directives_alone(small):
+    plain = with_plain_notes(small.read_text())
+    assert "KNOW Everything is made" in plain and "**Know**" not in plain
+    assert 'f"Shown by a cell: **{answer}**' in plain and '<!-- _footer: "Computed: here" -->' in plain

@@ -1,0 +1,89 @@
+"""What runs too long is stopped, whichever way; what ends in time is left alone."""
+
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from coursekit.classroom import timelimit
+from coursekit.classroom.timelimit import TimeIsUp, within
+
+
+def loop_for_ever():
+    while True:
+        pass
+
+
+def loop_that_swallows_exceptions():
+    while True:
+        try:  # noqa: SIM105
+            time.sleep(0.001)
+        except:  # noqa: E722 - a student's
+            pass
+
+
+def by_signal(seconds, action):
+    return within(seconds, action)
+
+
+def by_thread(seconds, action):
+    return timelimit._within_thread(seconds, action)
+
+
+WAYS = pytest.mark.parametrize("way", [by_signal, by_thread])
+
+
+@pytest.mark.parametrize(
+    ("way", "action"),
+    [(by_signal, loop_for_ever), (by_signal, loop_that_swallows_exceptions), (by_thread, loop_for_ever)],
+)
+def test_a_runaway_loop_is_stopped(way, action):
+    """A thread is not stopped where every exception is swallowed; a signal stops that too."""
+    threads, tracer = threading.active_count(), sys.gettrace()
+    start = time.monotonic()
+    with pytest.raises(TimeIsUp):
+        way(0.1, action)
+    assert time.monotonic() - start < 3
+    assert threading.active_count() == threads, "the loop goes on in the background"
+    assert sys.gettrace() is tracer
+
+
+@WAYS
+def test_what_ends_in_time_gives_its_value_or_its_error(way):
+    assert way(5, lambda: 42) == 42
+    with pytest.raises(KeyError, match="gone"):
+        way(5, lambda: {}["gone"])
+
+
+def test_another_timer_goes_on_afterwards():
+    """A test runner's time-out uses the same signal; a check must not switch it off."""
+    rang = []
+    handler = signal.signal(signal.SIGALRM, lambda *_: rang.append(True))
+    before = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        within(5, lambda: None)
+        left = signal.getitimer(signal.ITIMER_REAL)[0]
+        assert 0 < left <= 0.3
+        assert signal.getsignal(signal.SIGALRM) is not handler
+        time.sleep(0.4)
+        assert rang == [True]
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+def test_outside_the_main_thread_it_works_too():
+    caught = []
+
+    def check():
+        try:
+            within(0.1, loop_for_ever)
+        except TimeIsUp:
+            caught.append(True)
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    thread.join(5)
+    assert caught == [True]
