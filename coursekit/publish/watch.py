@@ -44,7 +44,7 @@ def kill_tree(pid: int) -> None:
     """Kill a process and all its descendants; nothing happens if it is gone."""
     try:
         parent = psutil.Process(pid)
-        doomed = [*parent.children(recursive=True), parent]
+        doomed = [parent, *parent.children(recursive=True)]  # the parent first, or it may start another child
     except psutil.Error:
         return
     for process in doomed:
