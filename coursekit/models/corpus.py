@@ -179,9 +179,9 @@ FORMS: dict[Callable[[Sentence], str], tuple[str, ...]] = {
 
 
 def chat(random: random.Random, s: Sentence) -> list[dict[str, str]]:
-    """One or two requests about a sentence, with their answers, as messages."""
+    """Two to four requests about one sentence, with their answers, as messages: much to copy, little to guess."""
     messages = []
-    for form in random.sample(list(FORMS), random.choice((1, 2))):
+    for form in random.sample(list(FORMS), random.choice((2, 3, 4))):
         request = f"{random.choice(FORMS[form])}: {plain(s)}"
         messages += [{"role": "user", "content": request}, {"role": "assistant", "content": form(s)}]
     return messages

@@ -92,7 +92,7 @@ def make_model(seed: int):
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=256, intermediate_size=688, num_hidden_layers=4, num_attention_heads=8,
+        vocab_size=VOCABULARY, hidden_size=256, intermediate_size=704, num_hidden_layers=4, num_attention_heads=8,
         num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=True, rope_theta=10_000.0,
         bos_token_id=None, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
@@ -159,9 +159,9 @@ def restore(path: Path | None, model, optimizer) -> int:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("tiny"), help="Folder to write.")
-@click.option("--steps", default=2200, show_default=True)
-@click.option("--batch", default=64, show_default=True, help="Rows a step.")
-@click.option("--length", default=128, show_default=True, help="Tokens a row.")
+@click.option("--steps", default=1400, show_default=True)
+@click.option("--batch", default=32, show_default=True, help="Rows a step.")
+@click.option("--length", default=256, show_default=True, help="Tokens a row.")
 @click.option("--peak", default=3e-3, show_default=True, help="Largest learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
