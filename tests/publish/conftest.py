@@ -14,5 +14,6 @@ def run(tmp_path, notebook_of):
     before = set(psutil.Process().children(recursive=True))
     yield runner
     left = set(psutil.Process().children(recursive=True)) - before
-    _, alive = psutil.wait_procs(left, timeout=10)  # a busy machine needs a moment to take away what was killed
+    # a busy machine needs a moment to take away what was killed
+    _, alive = psutil.wait_procs(left, timeout=10)
     assert alive == []
