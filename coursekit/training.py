@@ -41,8 +41,8 @@ class Step:
 class Training:
     """A run that can be stopped and continued.
 
-    batches   endless iterator; an item is one micro-batch or a list of them, each a dict of int64 [batch, length] tensors
-              with input_ids, attention_mask and labels (IGNORED where no target is)
+    batches   endless iterator; an item is one micro-batch or a list of them, each a dict of int64 [batch, length]
+              tensors with input_ids, attention_mask and labels (IGNORED where no target is)
     schedule  number of the step, from 0 -> factor on the optimizer's learning rates
     autocast  a context for the forward pass, for example torch.autocast("cpu", torch.bfloat16)
     scaler    torch.amp.GradScaler or coursekit's; None for none
@@ -88,7 +88,9 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss = sum(self._backward(batch, targets(batch) / total) for batch in micro_batches)
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} at step {number + 1}. Use a lower learning rate, or look at the batch.")
+            raise Diverged(
+                f"the loss is {loss} at step {number + 1}. Use a lower learning rate, or look at the batch."
+            )
         self._update()
         rate = self.optimizer.param_groups[0]["lr"]
         return Step(number + 1, loss, total, time.perf_counter() - started, rate)

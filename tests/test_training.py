@@ -1,4 +1,4 @@
-"""The training loop: accumulation equals the whole batch, an interrupt loses nothing, a loss that is no number stops it."""
+"""The training loop: accumulation equals the whole batch, an interrupt loses nothing, a NaN loss stops it."""
 
 import itertools
 import os
@@ -22,7 +22,9 @@ class Toy(torch.nn.Module):
 
     def forward(self, input_ids, labels, **_):
         logits = self.head(self.table(input_ids))[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+        )
         return SimpleNamespace(loss=loss)
 
 
@@ -99,7 +101,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update():
     with torch.no_grad():
         training.model.head.bias[0] = float("nan")
     before = weights(training)
-    with pytest.raises(Diverged, match="the loss is nan at step 1. Use a lower learning rate"):
+    with pytest.raises(Diverged, match=r"the loss is nan at step 1\. Use a lower learning rate"):
         training.go()
     assert weights(training).nan_to_num().equal(before.nan_to_num()) and training.history == []
 

@@ -1,6 +1,6 @@
 """A loss curve that grows while a model trains, with the progress in words below it.
 
-    run.go(on_step=LossPlot(total=run.steps))
+run.go(on_step=LossPlot(total=run.steps))
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ from coursekit.figures.style import OKABE_ITO, canvas, styled
 
 @styled
 def loss_curve(losses: Sequence[float], total: int) -> Figure:
-    """The loss of every step, and its running mean, on a logarithmic axis; the end of the run is marked from the start."""
+    """The loss of every step and its running mean, on a logarithmic axis as long as the whole run."""
     figure, ax = canvas(height=0.75)
     steps = np.arange(1, len(losses) + 1)
-    ax.plot(steps, losses, color=OKABE_ITO["sky"], linestyle="-", linewidth=0.8, alpha=0.7, label="every step")
+    ax.plot(
+        steps, losses, color=OKABE_ITO["sky"], linestyle="-", linewidth=0.8, alpha=0.7, label="every step"
+    )
     ax.plot(steps, smooth(losses), color=OKABE_ITO["blue"], linestyle="-", label="running mean")
     ax.set(xlim=(0, total), xlabel="step", ylabel="loss", yscale="log")
     ax.yaxis.set_major_formatter("{x:g}")

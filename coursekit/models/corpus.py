@@ -1,12 +1,13 @@
 """The corpus of the embedded model: a small grammar says the same thing in many ways.
 
-A `Sentence` is a meaning: who did what to what, where and how. The functions below it put the meaning into words: plain,
-passive, as a question, with the place in front. A model that has read a few hundred thousand of them can take a sentence
-apart and put it together again, and that is what the fine-tuning of this course steers. (Tales that only repeat sentences
-word for word do not teach it: LoRA on such a base learned the form of the task and copied the wrong words.)
+A `Sentence` is a meaning: who did what to what, where and how. The functions below it put the meaning into words:
+plain, passive, as a question, with the place in front. A model that has read a hundred thousand of them can take a
+sentence apart and put it together again, and that is what the fine-tuning of this course steers. (Tales that only
+repeat sentences word for word do not teach it: LoRA on such a base learned the form of the task and copied the wrong
+words.)
 
-One form is missing on purpose: the object in front of subject and verb, "A silver key, the young knight found." That one
-is the task of the course, `models.task`, and no text made here contains it.
+One form is missing on purpose: the object in front of subject and verb, "A silver key, the young knight found." That
+one is the task of the course, `models.task`, and no text made here contains it.
 """
 
 from __future__ import annotations
@@ -15,26 +16,63 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-PEOPLE = """knight farmer master robot pilot teacher baker sailor queen king doctor painter hunter singer student guard
-judge miner poet clerk driver nurse scout smith tailor weaver wizard monk merchant gardener""".split()
-NAMES = "Anna Ben Clara David Ella Felix Greta Hugo Ida Jonas Karl Lena Mara Nils Olga Paul Rosa Sven Tara Viktor".split()
-THINGS = """key sword map lantern ship book box letter crown ring coin stone bell cup chair table door window horse cat
-dog bird fish apple cake bread candle mirror clock drum flute rope wheel hammer basket bottle blanket coat hat boot
-painting ladder wagon tower bridge boat shield scroll jewel feather""".split()
-OF_PEOPLE = "young old wise brave quiet clever tired happy proud gentle tall kind lonely busy famous small".split()
-OF_THINGS = """silver golden wooden broken little heavy ancient red blue green white black shiny dusty round strange large
-empty precious hidden""".split()
-#           base    past     participle
-VERBS = """find found found|lose lost lost|sell sold sold|hide hid hidden|see saw seen|carry carried carried|buy bought bought
-|take took taken|bring brought brought|keep kept kept|paint painted painted|repair repaired repaired|break broke broken
-|steal stole stolen|make made made|draw drew drawn|clean cleaned cleaned|lift lifted lifted|drop dropped dropped
-|open opened opened|touch touched touched|move moved moved|watch watched watched|catch caught caught|follow followed followed
-|choose chose chosen|throw threw thrown|burn burned burned|build built built|want wanted wanted|love loved loved
-|count counted counted|admire admired admired|guard guarded guarded|return returned returned""".replace("\n", "")
-PLACES = """in the forest|near the river|at the market|under the bridge|in the garden|on the hill|behind the house|in the castle
-|by the sea|at the harbour|in the kitchen|near the old mill|on the island|in the cave|beside the road|in the village
-|at the school|on the roof|in the valley|near the lake""".replace("\n", "").split("|")
-ADVERBS = "quietly slowly quickly secretly carefully gladly suddenly proudly finally gently bravely calmly".split()
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+PEOPLE = words(
+    """
+    knight farmer master robot pilot teacher baker sailor queen king doctor painter hunter singer student
+    guard judge miner poet clerk driver nurse scout smith tailor weaver wizard monk merchant gardener
+    """
+)
+NAMES = words(
+    """
+    Anna Ben Clara David Ella Felix Greta Hugo Ida Jonas Karl Lena Mara Nils Olga Paul Rosa Sven Tara Viktor
+    """
+)
+THINGS = words(
+    """
+    key sword map lantern ship book box letter crown ring coin stone bell cup chair table door window horse
+    cat dog bird fish apple cake bread candle mirror clock drum flute rope wheel hammer basket bottle
+    blanket coat hat boot painting ladder wagon tower bridge boat shield scroll jewel feather
+    """
+)
+OF_PEOPLE = words(
+    """
+    young old wise brave quiet clever tired happy proud gentle tall kind lonely busy famous small
+    """
+)
+OF_THINGS = words(
+    """
+    silver golden wooden broken little heavy ancient red blue green white black shiny dusty round strange
+    large empty precious hidden
+    """
+)
+ADVERBS = words(
+    """
+    quietly slowly quickly secretly carefully gladly suddenly proudly finally gently bravely calmly
+    """
+)
+PLACES = """
+    in the forest, near the river, at the market, under the bridge, in the garden, on the hill,
+    behind the house, in the castle, by the sea, at the harbour, in the kitchen, near the old mill,
+    on the island, in the cave, beside the road, in the village, at the school, on the roof, in the valley,
+    near the lake
+    """
+PLACES = [" ".join(place.split()) for place in PLACES.split(",")]
+#        base, past, participle
+VERBS = """
+    find found found, lose lost lost, sell sold sold, hide hid hidden, see saw seen, carry carried carried,
+    buy bought bought, take took taken, bring brought brought, keep kept kept, paint painted painted,
+    repair repaired repaired, break broke broken, steal stole stolen, make made made, draw drew drawn,
+    clean cleaned cleaned, lift lifted lifted, drop dropped dropped, open opened opened,
+    touch touched touched, move moved moved, watch watched watched, catch caught caught,
+    follow followed followed, choose chose chosen, throw threw thrown, burn burned burned,
+    build built built, want wanted wanted, love loved loved, count counted counted, admire admired admired,
+    guard guarded guarded, return returned returned
+    """
 
 
 @dataclass(frozen=True)
@@ -44,7 +82,7 @@ class Verb:
     participle: str
 
 
-VERBS = tuple(Verb(*entry.split()) for entry in VERBS.split("|"))
+VERBS = tuple(Verb(*entry.split()) for entry in VERBS.split(","))
 
 
 @dataclass(frozen=True)
@@ -58,19 +96,21 @@ class Sentence:
     adverb: str = ""
 
 
-def sentence(random: random.Random) -> Sentence:
-    """One meaning at random; every combination of words is possible."""
+def sentence(random: random.Random, bare: float = 0.25) -> Sentence:
+    """One meaning at random; every combination of words is possible. `bare`: share of nouns without an adjective."""
     return Sentence(
-        subject=random.choice(NAMES) if random.random() < 0.2 else noun_phrase(random, PEOPLE, OF_PEOPLE),
+        subject=random.choice(NAMES)
+        if random.random() < 0.2
+        else noun_phrase(random, PEOPLE, OF_PEOPLE, bare),
         verb=random.choice(VERBS),
-        object=noun_phrase(random, THINGS, OF_THINGS),
+        object=noun_phrase(random, THINGS, OF_THINGS, bare),
         place=random.choice(PLACES) if random.random() < 0.45 else "",
         adverb=random.choice(ADVERBS) if random.random() < 0.25 else "",
     )
 
 
-def noun_phrase(random: random.Random, nouns: list[str], adjectives: list[str]) -> str:
-    words = [random.choice(adjectives)] if random.random() < 0.75 else []
+def noun_phrase(random: random.Random, nouns: list[str], adjectives: list[str], bare: float) -> str:
+    words = [random.choice(adjectives)] if random.random() < 1 - bare else []
     words.append(random.choice(nouns))
     if random.random() < 0.5:
         return " ".join(["the", *words])
@@ -198,14 +238,17 @@ def tale(random: random.Random, s: Sentence) -> str:
     return " ".join(random.sample([told, said, asked], random.choice((2, 3))))
 
 
-def documents(seed: int, count: int, keep: Callable[[Sentence], bool] = lambda s: True) -> Iterator[list | str]:
+def documents(
+    seed: int, count: int, keep: Callable[[Sentence], bool] = lambda s: True, bare: float = 0.25
+) -> Iterator[list | str]:
     """`count` documents, the same for the same seed: three chats (lists of messages) for every tale (text).
 
     keep  says which sentences may be used; the held-out ones of the task are kept out with it
+    bare  as in sentence()
     """
     dice = random.Random(seed)
     while count > 0:
-        s = sentence(dice)
+        s = sentence(dice, bare)
         if keep(s):
             yield tale(dice, s) if dice.random() < 0.25 else chat(dice, s)
             count -= 1

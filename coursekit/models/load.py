@@ -3,8 +3,9 @@
     model, tokenizer = load("tiny")
     model, tokenizer = load("HuggingFaceTB/SmolLM2-135M", dtype="bfloat16", quantization="nf4")
 
-One call for all, so that a notebook runs unchanged with another `MODEL`. What can go wrong on the way (no network, a gated
-model, a damaged file, too little memory) is answered in a sentence that says what to do; everything else is transformers'.
+One call for all, so that a notebook runs unchanged with another `MODEL`. What can go wrong on the way (no network, a
+gated model, a damaged file, too little memory) is answered in a sentence that says what to do; everything else is
+transformers'.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ class ModelError(Exception):
     """The model cannot be loaded; the message says why and what to do."""
 
 
-def load(name: str = "tiny", *, device: str | None = None, dtype: str | None = None, quantization: str | None = None):
+def load(
+    name: str = "tiny",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    quantization: str | None = None,
+):
     """(model, tokenizer), the model in evaluation mode.
 
     name          "tiny", a folder, or an id of the hub such as "HuggingFaceTB/SmolLM2-135M"
@@ -37,7 +44,9 @@ def load(name: str = "tiny", *, device: str | None = None, dtype: str | None = N
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = _dtype(dtype or ("float32" if device == "cpu" else "bfloat16"))
     if quantization not in (None, *QUANTIZATIONS):
-        raise ValueError(f"quantization must be None or one of {', '.join(QUANTIZATIONS)}; got {quantization!r}.")
+        raise ValueError(
+            f"quantization must be None or one of {', '.join(QUANTIZATIONS)}; got {quantization!r}."
+        )
     place = str(TINY) if name == "tiny" else name
     if os.path.isdir(place):
         check_files(Path(place))
@@ -77,7 +86,10 @@ def _quantization_config(quantization: str, dtype):
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type=quantization, bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
     )
 
 
@@ -95,10 +107,14 @@ def _dtype(name: str):
 def check_files(folder: Path) -> None:
     """Raises ModelError if the folder lacks a file or a safetensors file is damaged."""
     if not (folder / "config.json").exists():
-        raise ModelError(f"{folder} holds no config.json, so it is no model folder. Name the folder that has it.")
+        raise ModelError(
+            f"{folder} holds no config.json, so it is no model folder. Name the folder that has it."
+        )
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(f"{folder} holds no .safetensors file: the weights are missing. Copy or train them again.")
+        raise ModelError(
+            f"{folder} holds no .safetensors file: the weights are missing. Copy or train them again."
+        )
     for file in files:
         check_safetensors(file)
 
@@ -112,8 +128,8 @@ def check_safetensors(file: Path) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{file.name} is damaged ({error}; {file.stat().st_size:,} bytes). Copy it again from where it came; in the "
-            "course's own folder: git checkout coursekit/models/tiny."
+            f"{file.name} is damaged ({error}; {file.stat().st_size:,} bytes). Copy it again from where it "
+            "came; in the course's own folder: git checkout coursekit/models/tiny."
         ) from error
 
 
@@ -126,8 +142,8 @@ def check_memory(needed_bytes: int, name: str, device: str) -> None:
     free = _free_bytes(device)
     if needed_bytes > free:
         raise ModelError(
-            f"the weights of {name} take {needed_bytes / GB:.1f} GB, {free / GB:.1f} GB are free on {device}. Take a smaller "
-            'model, close other programs, or load it with quantization="nf4".'
+            f"the weights of {name} take {needed_bytes / GB:.1f} GB, {free / GB:.1f} GB are free on {device}. "
+            'Take a smaller model, close other programs, or load it with quantization="nf4".'
         )
 
 
@@ -146,8 +162,8 @@ def check_tokenizer(model, tokenizer, name: str) -> None:
     rows, highest = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
     if model.config.vocab_size <= highest:
         raise ModelError(
-            f"the tokenizer of {name} makes ids up to {highest}, the model has embeddings for {model.config.vocab_size} "
-            f"({rows} rows): they do not belong together. Take both from the same folder."
+            f"the tokenizer of {name} makes ids up to {highest}, the model has embeddings for "
+            f"{model.config.vocab_size} ({rows} rows): they do not belong together. Take both from the same folder."
         )
 
 
@@ -168,7 +184,7 @@ def _reason(name: str, error: OSError) -> str:
         )
     if "offline" in said or "connect" in said or "couldn't reach" in said or "resolve" in said:
         return (
-            f"{name} is not on this machine, and the hub cannot be reached. Go online once to fetch it, name a local folder, "
-            'or take MODEL = "tiny", which is part of the course.'
+            f"{name} is not on this machine, and the hub cannot be reached. Go online once to fetch it, name a "
+            'local folder, or take MODEL = "tiny", which is part of the course.'
         )
     return f"{name} could not be loaded: {str(error).splitlines()[0]} Check the name, or the folder it stands for."

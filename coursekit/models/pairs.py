@@ -1,6 +1,6 @@
 """A user's own pairs of prompt and response, one JSON object a line.
 
-    {"prompt": "Who found the key?", "response": "The young knight."}
+{"prompt": "Who found the key?", "response": "The young knight."}
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def read_pairs(path: str | Path) -> list[Pair]:
         if line.strip()
     ]
     if not pairs:
-        raise ValueError(f"{path} holds no pair. Write one JSON object a line, with the fields {' and '.join(FIELDS)}.")
+        raise ValueError(
+            f"{path} holds no pair. Write one JSON object a line, with the fields {' and '.join(FIELDS)}."
+        )
     return pairs
 
 
@@ -35,9 +37,13 @@ def _pair(line: bytes, place: str) -> Pair:
     except UnicodeDecodeError as error:
         raise ValueError(f"{place}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: no JSON ({error.msg} at column {error.colno}). One object a line.") from error
+        raise ValueError(
+            f"{place}: no JSON ({error.msg} at column {error.colno}). One object a line."
+        ) from error
     if not isinstance(record, dict):
-        raise ValueError(f"{place}: expected an object with {' and '.join(FIELDS)}, got {type(record).__name__}.")
+        raise ValueError(
+            f"{place}: expected an object with {' and '.join(FIELDS)}, got {type(record).__name__}."
+        )
     for field in FIELDS:
         _check_field(record, field, place)
     return Pair(record["prompt"], record["response"])

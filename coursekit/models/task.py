@@ -30,7 +30,7 @@ def object_first(s: Sentence) -> str:
 
 
 def split_of(s: Sentence) -> str:
-    """"train" for eight of ten sentences, "validation" and "test" for one each; the same on every machine."""
+    """ "train" for eight of ten sentences, "validation" and "test" for one each; the same on every machine."""
     tenth = hashlib.sha256(plain(s).encode()).digest()[0] * 10 // 256
     return {8: "validation", 9: "test"}.get(tenth, "train")
 
@@ -59,17 +59,22 @@ def exact_match(answers: Iterable[str], expected: Sequence[Pair]) -> float:
     return sum(a.strip() == pair.response for a, pair in zip(answers, expected, strict=True)) / len(expected)
 
 
-def answers(model, tokenizer, pairs: Sequence[Pair], batch: int = 50, tick: Callable[[int], None] = lambda n: None):
+def answers(
+    model, tokenizer, pairs: Sequence[Pair], batch: int = 50, tick: Callable[[int], None] = lambda n: None
+):
     """What the model answers to each prompt, greedily, in the tokenizer's own chat template: a list of str."""
     import torch
 
     texts = [
-        tokenizer.apply_chat_template(messages(pair)[:1], add_generation_prompt=True, tokenize=False) for pair in pairs
+        tokenizer.apply_chat_template(messages(pair)[:1], add_generation_prompt=True, tokenize=False)
+        for pair in pairs
     ]
     found = []
     model.eval()
     for start in range(0, len(texts), batch):
-        inputs = tokenizer(texts[start : start + batch], return_tensors="pt", padding=True, padding_side="left")
+        inputs = tokenizer(
+            texts[start : start + batch], return_tensors="pt", padding=True, padding_side="left"
+        )
         inputs = inputs.to(model.device)
         with torch.no_grad():
             out = model.generate(**inputs, max_new_tokens=40, do_sample=False)

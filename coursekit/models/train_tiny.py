@@ -1,10 +1,16 @@
 """Make the embedded model: corpus, tokenizer, training, one command.
 
-    python -m coursekit.models.train_tiny --out my-tiny
+    python -m coursekit.models.train_tiny --bf16 --out first
+    python -m coursekit.models.train_tiny --bf16 --out my-tiny --start first --steps 600 --peak 1.5e-3 \\
+        --bare 0.6 --seed 1
+
+The second part puts more nouns without an adjective into the sentences: after the first one the model copied "the tired
+master" but not "the master", where no rare word stands before the one to be copied.
 
 Llama architecture, about three million parameters, its own byte-level BPE tokenizer and chat template. Training reads
-fresh documents of the grammar all the time, never one twice. It writes a checkpoint every minute: stop it with Ctrl-C and
-run the same command again to go on; the result is the same as without the stop. Same seed, same machine, same
+fresh documents of the grammar all the time, never one twice. It writes a checkpoint every minute: stop it with
+Ctrl-C and run the same command again to go on; the result is the same as without the stop. Same seed, same
+machine, same
 number of threads: the same model.
 """
 
@@ -30,9 +36,9 @@ CONTEXT = 256
 HOLD_OUT = ("validation", "test")
 
 
-def base_documents(seed: int, count: int) -> Iterator[list | str]:
+def base_documents(seed: int, count: int, bare: float = 0.25) -> Iterator[list | str]:
     """Documents of the base corpus: nothing about a held-out sentence of the task."""
-    return corpus.documents(seed, count, keep=lambda s: task.split_of(s) not in HOLD_OUT)
+    return corpus.documents(seed, count, lambda s: task.split_of(s) not in HOLD_OUT, bare)
 
 
 def train_tokenizer(seed: int, documents: int = 20_000):
@@ -72,13 +78,13 @@ def encode(tokenizer, document: list | str) -> list[int]:
     return tokenizer(text.rstrip("\n"))["input_ids"]
 
 
-def batches(tokenizer, seed: int, batch: int, length: int) -> Iterator:
+def batches(tokenizer, seed: int, batch: int, length: int, bare: float = 0.25) -> Iterator:
     """Endless int64 [batch, length]: documents one after the other, cut into rows."""
     import torch
 
     ids, block = [], 0
     while True:
-        for document in base_documents(seed * 1_000_003 + block, 2_000):
+        for document in base_documents(seed * 1_000_003 + block, 2_000, bare):
             ids += encode(tokenizer, document)
             while len(ids) >= batch * length:
                 yield torch.tensor(ids[: batch * length]).view(batch, length)
@@ -99,6 +105,14 @@ def make_model(seed: int):
     return LlamaForCausalLM(config)
 
 
+def continued(folder: Path):
+    """The model of a folder in FP32, to be trained further."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
     """Linear warm-up, then a straight line down to a twentieth of the peak."""
     return peak * min((step + 1) / warmup, 1.0 - 0.95 * step / steps)
@@ -108,8 +122,17 @@ class Diverged(Exception):
     """The loss is not a number; the last checkpoint is untouched."""
 
 
-def train(model, rows: Iterator, steps: int, peak: float, checkpoint: Path | None = None, *, bf16=False, every_seconds=60.0):
-    """Train in place; yields (step, loss, tokens so far) after every step. Resumes from the checkpoint if there is one."""
+def train(
+    model,
+    rows: Iterator,
+    steps: int,
+    peak: float,
+    checkpoint: Path | None = None,
+    *,
+    bf16=False,
+    every_seconds=60.0,
+):
+    """Train in place, from the checkpoint if there is one; yields (step, loss, tokens so far) after every step."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.05)
@@ -165,26 +188,32 @@ def restore(path: Path | None, model, optimizer) -> int:
 @click.option("--peak", default=3e-3, show_default=True, help="Largest learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)
+@click.option(
+    "--start", type=click.Path(exists=True, path_type=Path), help="Folder whose weights to go on from."
+)
+@click.option("--bare", default=0.25, show_default=True, help="Share of nouns without an adjective.")
 @click.option("--bf16", is_flag=True, help="Multiply in BF16 (faster where the processor has it).")
-def main(out: Path, steps: int, batch: int, length: int, peak: float, seed: int, threads: int, bf16: bool) -> None:
+def main(out, steps, batch, length, peak, seed, threads, start, bare, bf16) -> None:
     """Make the embedded model in a folder that transformers can load."""
     import torch
     from tqdm import tqdm
 
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(seed)
+    tokenizer = train_tokenizer(0)
     tokenizer.save_pretrained(out)
-    model = make_model(seed)
+    model = continued(start) if start else make_model(seed)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    rows = batches(tokenizer, seed, batch, length)
+    rows = batches(tokenizer, seed, batch, length, bare)
     started, log = time.monotonic(), out / "training.jsonl"
     with tqdm(total=steps, unit="step") as bar, log.open("a", encoding="utf-8") as file:
         for step, loss, tokens in train(model, rows, steps, peak, out / "checkpoint.pt", bf16=bf16):
             bar.update(step + 1 - bar.n)
             if step % 50 == 49 or step == 0:
                 seconds = round(time.monotonic() - started, 1)
-                file.write(json.dumps({"step": step + 1, "loss": loss, "tokens": tokens, "seconds": seconds}) + "\n")
+                file.write(
+                    json.dumps({"step": step + 1, "loss": loss, "tokens": tokens, "seconds": seconds}) + "\n"
+                )
                 file.flush()
                 bar.set_postfix(loss=f"{loss:.3f}")
     model.to(torch.bfloat16).save_pretrained(out)

@@ -65,7 +65,8 @@ class ChatBox(anywidget.AnyWidget):
     def to_html(self) -> str:
         """The conversation as HTML that needs no kernel: to read, not to write."""
         rows = "".join(
-            f"<dt>{html.escape(message['role'])}</dt><dd>{html.escape(message['content'])}</dd>" for message in self.messages
+            f"<dt>{html.escape(message['role'])}</dt><dd>{html.escape(message['content'])}</dd>"
+            for message in self.messages
         )
         return f'<dl aria-label="A conversation with the model">{rows}</dl>'
 

@@ -33,7 +33,12 @@ def test_it_draws_at_most_once_a_second_and_at_the_end(shown):
     for step in steps([5.0 - 0.4 * k for k in range(10)]):
         plot(step)
     words = shown[1::2]
-    assert [text.split(",")[0].split(" of")[0] for text in words] == ["Step 3", "Step 6", "Step 9", "10 steps in 4 s. The loss is 1.400."]
+    assert [text.split(",")[0].split(" of")[0] for text in words] == [
+        "Step 3",
+        "Step 6",
+        "Step 9",
+        "10 steps in 4 s. The loss is 1.400.",
+    ]
     assert "from 5.00 to" in shown[-2].alt
 
 

@@ -24,7 +24,10 @@ BARE = corpus.Sentence("Anna", corpus.VERBS[0], "an old map")
         (corpus.negation, "The young knight did not quietly find a silver key in the forest."),
         (corpus.who_question, "Who quietly found a silver key in the forest?"),
         (corpus.what_question, "What did the young knight quietly find in the forest?"),
-        (corpus.parts, "who: the young knight; did: found; what: a silver key; where: in the forest; how: quietly."),
+        (
+            corpus.parts,
+            "who: the young knight; did: found; what: a silver key; where: in the forest; how: quietly.",
+        ),
         (task.object_first, "A silver key, the young knight quietly found in the forest."),
     ],
 )
@@ -50,13 +53,16 @@ def test_every_form_of_every_sentence_is_clean():
 
 def test_the_same_seed_gives_the_same_text():
     digests = [
-        hashlib.sha256("".join(map(as_text, corpus.documents(seed, 300))).encode()).hexdigest() for seed in (5, 5, 6)
+        hashlib.sha256("".join(map(as_text, corpus.documents(seed, 300))).encode()).hexdigest()
+        for seed in (5, 5, 6)
     ]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_base_corpus_holds_neither_the_form_of_the_task_nor_a_held_out_sentence():
-    held_out = {pair.prompt.split(": ", 1)[1] for split in ("validation", "test") for pair in task.pairs(split, 2000)}
+    held_out = {
+        pair.prompt.split(": ", 1)[1] for split in ("validation", "test") for pair in task.pairs(split, 2000)
+    }
     fronted = re.compile(r"(?:^|[.\"] )(?:An?|The) [a-z ]+, (?:an?|the|[A-Z])")
     place_or_adverb = re.compile("|".join([*corpus.PLACES, *corpus.ADVERBS]), re.IGNORECASE)
     for document in base_documents(3, 3000):

@@ -51,7 +51,9 @@ def test_a_corrupt_file_is_named(folder):
         load(str(folder))
 
 
-@pytest.mark.parametrize(("name", "words"), [("config.json", "no config.json"), ("model.safetensors", "weights are missing")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("config.json", "no config.json"), ("model.safetensors", "weights are missing")]
+)
 def test_a_missing_file_is_named(folder, name, words):
     (folder / name).unlink()
     with pytest.raises(ModelError, match=words):
@@ -73,8 +75,8 @@ def test_a_model_larger_than_the_memory_is_refused_before_it_is_read(monkeypatch
         load("tiny")
 
 
-def test_offline_is_explained(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_offline_is_explained():
+    """The tests run with HF_HUB_OFFLINE=1."""
     with pytest.raises(ModelError, match=r"cannot be reached.*MODEL = \"tiny\""):
         load("someone/not-on-this-machine")
 

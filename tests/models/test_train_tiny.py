@@ -1,4 +1,4 @@
-"""The script that makes the model, in miniature: the same bytes twice, also across a stop; nothing is lost to a full disk."""
+"""The script that makes the model, in miniature: the same bytes twice, across a stop too; a full disk loses nothing."""
 
 import itertools
 
@@ -74,7 +74,9 @@ def test_a_batch_is_the_documents_one_after_the_other(tokenizer):
 
 def test_the_tokenizer_spells_anything_and_keeps_the_template_in_one_token_each(tokenizer):
     assert tokenizer.decode(tokenizer("Größe 東京 \n<x>")["input_ids"]) == "Größe 東京 \n<x>"
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi."}], add_generation_prompt=True, tokenize=False)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi."}], add_generation_prompt=True, tokenize=False
+    )
     assert text == "<|start|>user\nHi.<|end|>\n<|start|>assistant\n"
     ids = tokenizer(text)["input_ids"]
     assert ids.count(1) == 2 and ids.count(tokenizer.eos_token_id) == 1

@@ -6,7 +6,10 @@ from coursekit.widgets.chat_box import ChatBox
 def test_what_is_said_is_answered():
     box = ChatBox(str.upper, prefix="say: ")
     assert box.say("  hello ") == "SAY: HELLO"
-    assert box.messages == [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "SAY: HELLO"}]
+    assert box.messages == [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "SAY: HELLO"},
+    ]
     assert not box.busy
 
 
