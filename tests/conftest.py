@@ -1,9 +1,12 @@
 """A tiny course in a temporary folder, notebooks made of a few cells, and one headless Chromium."""
 
+import os
 from pathlib import Path
 
 import nbformat.v4 as v4
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub: no test asks the network
 
 LESSON = """\
 # %% [markdown]

@@ -5,6 +5,7 @@ card_style  its colours and style sheet
 predict     a guess noted before the answer is shown
 compare     how many values of ours and of a library differ, and which
 show        source, one line of comparison, a takeaway, a budget
+live        a loss curve that grows while a model trains
 machine     cores, memory, disk, versions, tools: facts about this machine
 speed       which number formats this machine multiplies fast
 doctor      both as one report, with what each missing piece disables

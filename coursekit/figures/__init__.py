@@ -1,6 +1,7 @@
 """The figures of the course: one style for all, one module a lecture.
 
 style    palette, presets and the way a figure is shown: one SVG for light and dark, with alt text
+training  curves of a run
 formats  lecture 1: layouts, ranges, spacing, running sums, histograms, blocks
 tables   lecture 1: bit strips and tables for slides
 network  lecture 1: weights, activations and gradients of a small network

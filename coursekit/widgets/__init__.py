@@ -2,5 +2,6 @@
 
 static          any widget as a fragment of HTML that needs no kernel, with a picture where no script may run
 float_picture   one number of one format as a still: SVG, and lines of text
+chat_box        talk to a model (its own .js draws)
 float_explorer  click the bits, type a value, compare formats (float_codec.js computes, its own .js draws)
 """

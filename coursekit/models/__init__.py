@@ -1,0 +1,9 @@
+"""The embedded language model: what it reads, what it is fine-tuned for, how it is made, loaded and fine-tuned.
+
+corpus      a grammar that says the same thing in many ways
+task        the fine-tuning task: pairs, splits, exact match
+pairs       a user's own pairs from a JSONL file
+train_tiny  the script that makes the model
+load        one call for the embedded model, a folder, or any model of the hub
+finetune    full, LoRA and QLoRA with the libraries, and the proof that they reach the bar
+"""

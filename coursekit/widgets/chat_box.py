@@ -1,0 +1,76 @@
+"""Chat box: talk to a model in the notebook.
+
+    box = ChatBox(lambda text: reply(model, tokenizer, text))
+    box.say("Say it like the small green master: Anna found a key.")     # from Python; a visitor types instead
+    box
+
+The page sends what is typed, Python answers; without a kernel the conversation can still be read.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+HERE = Path(__file__).parent
+
+
+class ChatBox(anywidget.AnyWidget):
+    """A conversation with `answer`, a function from what was said to the reply.
+
+    Traits: `messages`, a list of {"role": "user" or "assistant", "content": text}; `prefix`, put before what is typed
+    (a standing request); `busy`, true while the model answers. An exception in `answer` becomes a message of the role
+    "error", and the box stays usable.
+    """
+
+    _esm = HERE / "chat_box.js"
+    _css = HERE / "chat_box.css"
+
+    messages = traitlets.List().tag(sync=True)
+    prefix = traitlets.Unicode("").tag(sync=True)
+    placeholder = traitlets.Unicode("Write something").tag(sync=True)
+    busy = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(self, answer: Callable[[str], str], **traits):
+        super().__init__(**traits)
+        self._answer = answer
+        self.on_msg(lambda _, content, __: self.say(content["say"]))
+
+    def say(self, text: str) -> str:
+        """Say something and get the reply; both are added to the conversation. An empty text says nothing."""
+        if not text.strip():
+            return ""
+        self._add("user", text.strip())
+        self.busy = True
+        try:
+            role, reply = "assistant", self._answer(self.prefix + text.strip())
+        except Exception as error:  # whatever the model does, the box must go on
+            role, reply = "error", f"The model could not answer: {error}"
+        finally:
+            self.busy = False
+        self._add(role, reply)
+        return reply
+
+    def _add(self, role: str, content: str) -> None:
+        self.messages = [*self.messages, {"role": role, "content": content}]
+
+    def transcript(self) -> str:
+        """The conversation as text, a line a message."""
+        return "\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
+
+    def to_html(self) -> str:
+        """The conversation as HTML that needs no kernel: to read, not to write."""
+        rows = "".join(
+            f"<dt>{html.escape(message['role'])}</dt><dd>{html.escape(message['content'])}</dd>"
+            for message in self.messages
+        )
+        return f'<dl aria-label="A conversation with the model">{rows}</dl>'
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/html": self.to_html(), "text/plain": self.transcript()}, metadata

@@ -1,0 +1,41 @@
+"""A user's own pairs: every mistake is named with its line."""
+
+import pytest
+
+from coursekit.models.pairs import read_pairs
+from coursekit.models.task import Pair
+
+GOOD = '{"prompt": "p", "response": "r"}'
+
+
+def test_pairs_are_read(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(f'\ufeff{GOOD}\n\n{{"prompt": "é", "response": "ü", "note": 1}}\n', encoding="utf-8")
+    assert read_pairs(file) == [Pair("p", "r"), Pair("é", "ü")]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b'{"prompt": "p"', "line 2: no JSON"),
+        (b'["p", "r"]', "line 2: expected an object with prompt and response, got list"),
+        (b'{"prompt": "p"}', "line 2: the field 'response' is missing; there are prompt"),
+        (b'{"prompt": "p", "response": 3}', "line 2: 'response' must be text in quotes, got int"),
+        (b'{"prompt": " ", "response": "r"}', "line 2: 'prompt' is empty"),
+        (b'{"prompt": "\xff", "response": "r"}', "line 2: byte 13 is not UTF-8"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, complaint):
+    file = tmp_path / "pairs.jsonl"
+    file.write_bytes(GOOD.encode() + b"\n" + line + b"\n")
+    with pytest.raises(ValueError) as error:
+        read_pairs(file)
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_file_without_pairs_is_refused(tmp_path, content):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(content)
+    with pytest.raises(ValueError, match="holds no pair"):
+        read_pairs(file)
