@@ -138,10 +138,8 @@ def prove(
 ) -> Result:
     """Fine-tune by one method and score it on held-out sentences, before and after."""
     held_out = task.pairs("test", tests)
-    # Scored on a model of its own: bitsandbytes 0.50 repacks 4-bit weights for a CPU when it generates, and after
-    # that no gradient goes through them.
-    before = task.exact_match(task.answers(*load(), held_out), held_out)
     model, tokenizer = trainable(method, seed=seed)
+    before = task.exact_match(task.answers(model, tokenizer, held_out), held_out)
     run = training(
         model, tokenizer, task.pairs("train", 8000, seed), steps=steps, rate=rate or RATES[method], seed=seed
     )

@@ -54,7 +54,20 @@ def load(
     model = _explained(name, _load_model, place, dtype, device, quantization)
     tokenizer = _explained(name, _load_tokenizer, place)
     check_tokenizer(model, tokenizer, name)
+    keep_trainable(model)
     return model.eval(), tokenizer
+
+
+def keep_trainable(model) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights when they generate on a CPU.
+
+    On processors with AVX512-BF16, release 0.50 packs them for a kernel through which no gradient passes, without a
+    word: a model that had chatted once no longer learned. Its way back rounds the block scales through BF16. Without
+    the packing every CPU computes alike, and the embedded model generates no slower.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _load_model(place: str, dtype, device: str, quantization: str | None):

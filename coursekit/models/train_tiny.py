@@ -9,9 +9,8 @@ master" but not "the master", where no rare word stands before the one to be cop
 
 Llama architecture, about three million parameters, its own byte-level BPE tokenizer and chat template. Training reads
 fresh documents of the grammar all the time, never one twice. It writes a checkpoint every minute: stop it with
-Ctrl-C and run the same command again to go on; the result is the same as without the stop. Same seed, same
-machine, same
-number of threads: the same model.
+Ctrl-C, or give it --minutes, and run the same command again to go on; the result is the same as without the stop. Same
+seed, same machine, same number of threads: the same model.
 """
 
 from __future__ import annotations
@@ -131,15 +130,20 @@ def train(
     *,
     bf16=False,
     every_seconds=60.0,
+    at_most_seconds=float("inf"),
 ):
-    """Train in place, from the checkpoint if there is one; yields (step, loss, tokens so far) after every step."""
+    """Train in place, from the checkpoint if there is one; yields (step, loss, tokens so far) after every step.
+
+    After at_most_seconds it writes a checkpoint and ends. The schedule is that of all `steps` nevertheless, so that the
+    rest, trained later, gives the model of one uninterrupted run.
+    """
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.05)
     first = restore(checkpoint, model, optimizer)
     for _ in range(first):
         next(rows)
-    saved = time.monotonic()
+    started = saved = time.monotonic()
     model.train()
     for step in range(first, steps):
         row = next(rows)
@@ -154,9 +158,12 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         yield step, loss.item(), (step + 1) * row.numel()
-        if checkpoint and time.monotonic() - saved > every_seconds:
+        out_of_time = time.monotonic() - started > at_most_seconds
+        if checkpoint and (out_of_time or time.monotonic() - saved > every_seconds):
             store(checkpoint, model, optimizer, step + 1)
             saved = time.monotonic()
+        if out_of_time:
+            return
 
 
 def store(path: Path, model, optimizer, step: int) -> None:
@@ -192,8 +199,11 @@ def restore(path: Path | None, model, optimizer) -> int:
     "--start", type=click.Path(exists=True, path_type=Path), help="Folder whose weights to go on from."
 )
 @click.option("--bare", default=0.25, show_default=True, help="Share of nouns without an adjective.")
+@click.option(
+    "--minutes", type=float, default=float("inf"), help="Stop after that long; run it again to go on."
+)
 @click.option("--bf16", is_flag=True, help="Multiply in BF16 (faster where the processor has it).")
-def main(out, steps, batch, length, peak, seed, threads, start, bare, bf16) -> None:
+def main(out, steps, batch, length, peak, seed, threads, start, bare, minutes, bf16) -> None:
     """Make the embedded model in a folder that transformers can load."""
     import torch
     from tqdm import tqdm
@@ -206,8 +216,10 @@ def main(out, steps, batch, length, peak, seed, threads, start, bare, bf16) -> N
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     rows = batches(tokenizer, seed, batch, length, bare)
     started, log = time.monotonic(), out / "training.jsonl"
+    run = train(model, rows, steps, peak, out / "checkpoint.pt", bf16=bf16, at_most_seconds=60 * minutes)
+    step = steps - 1  # nothing is left to do if the checkpoint is that of the last step
     with tqdm(total=steps, unit="step") as bar, log.open("a", encoding="utf-8") as file:
-        for step, loss, tokens in train(model, rows, steps, peak, out / "checkpoint.pt", bf16=bf16):
+        for step, loss, tokens in run:  # noqa: B007 (step says afterwards how far it came)
             bar.update(step + 1 - bar.n)
             if step % 50 == 49 or step == 0:
                 seconds = round(time.monotonic() - started, 1)
@@ -216,6 +228,9 @@ def main(out, steps, batch, length, peak, seed, threads, start, bare, bf16) -> N
                 )
                 file.flush()
                 bar.set_postfix(loss=f"{loss:.3f}")
+    if step + 1 < steps:
+        print(f"Stopped after step {step + 1:,} of {steps:,}. Run the same command again to go on.")
+        return
     model.to(torch.bfloat16).save_pretrained(out)
     (out / "checkpoint.pt").unlink(missing_ok=True)
 

@@ -74,3 +74,15 @@ def test_a_few_steps_of_qlora_teach_the_form(one_thread):
     """The light version of the proof: 60 steps, 40 held-out sentences; the base knows nothing of the task."""
     result = finetune.prove("qlora", steps=60, tests=40)
     assert result.exact_match_before <= 0.05 and result.exact_match >= 0.5
+
+
+def test_a_model_that_has_chatted_still_learns(one_thread):
+    """bitsandbytes 0.50 repacks 4-bit weights on some CPUs when it generates; then most adapters get no gradient."""
+    model, tokenizer = finetune.trainable("qlora")
+    task.answers(model, tokenizer, task.pairs("test", 2))
+    model.train()
+    model(**next(finetune.batches(tokenizer, task.pairs("train", 16)))).loss.backward()
+    adapters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert len(adapters) == 2 * 7 * 4  # two matrices for each of seven linear layers in four blocks
+    # At the start B is zero, so only B gets a gradient that is not.
+    assert all(p.grad is not None and p.grad.any() for name, p in adapters.items() if "lora_B" in name)

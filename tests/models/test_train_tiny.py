@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from coursekit.models import train_tiny
 
@@ -40,6 +41,41 @@ def test_stopped_and_resumed_is_the_same_model(tokenizer, tmp_path):
     resumed, losses = train(tokenizer, 6, file)
     assert len(losses) < 6
     assert resumed.equal(train(tokenizer, 6)[0])
+
+
+def command(folder, *more):
+    """The script itself, for three steps of very little."""
+    options = [
+        "--out",
+        str(folder),
+        "--steps",
+        "3",
+        "--batch",
+        "2",
+        "--length",
+        "32",
+        "--threads",
+        "1",
+        *more,
+    ]
+    return CliRunner().invoke(train_tiny.main, options, catch_exceptions=False).output
+
+
+def test_the_script_stopped_and_resumed_writes_the_same_bytes(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr(train_tiny, "make_model", lambda seed: small_model())
+    monkeypatch.setattr(train_tiny, "train_tokenizer", lambda seed: tokenizer)
+    threads = torch.get_num_threads()
+    command(tmp_path / "whole")
+    for step in (1, 2):
+        assert f"Stopped after step {step} of 3. Run the same command again" in command(
+            tmp_path / "parts", "--minutes", "0"
+        )
+        assert not (tmp_path / "parts" / "model.safetensors").exists()
+    command(tmp_path / "parts")
+    torch.set_num_threads(threads)
+    files = [(tmp_path / part / "model.safetensors").read_bytes() for part in ("whole", "parts")]
+    assert files[0] == files[1]
+    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tokenizer, tmp_path, monkeypatch):
