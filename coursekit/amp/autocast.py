@@ -17,8 +17,9 @@ The flags "enabled" and "dtype" are torch's own, so that code which asks torch.i
 torch.autocast(enabled=False) within, as the rotary embedding of transformers does, finds what it expects.
 torch's own casting is switched off for every call that passes the hook.
 
-Not covered: a C++ operation is one call here. Of one that is made of others inside, torch.lstm say, torch's
-autocast sees the parts and this one does not; those that matter stand in the table by their own name.
+Not covered: to a hook in Python, a C++ function is one call. Of one that is made of others inside, torch's
+autocast sees the parts and this one does not. Those that models of language use stand in the table by their
+own names (einsum, tensordot, pad); torch.lstm and its kin, cov, matrix_power and matrix_exp run untouched.
 
 Source: torch/include/ATen/autocast_mode.h (cached_cast, CastPolicy, WrapFunction_); PyTorch documentation,
 torch.overrides.TorchFunctionMode.
@@ -28,15 +29,16 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
 from types import FunctionType
-from typing import Any, Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from coursekit.amp.autocast_policy import FP32_OUT, LOWER, POLICY, PROMOTE, REFUSE, Rule, rule_for
+from coursekit.amp.autocast_policy import FP32_OUT, LOWER, PROMOTE, REFUSE, Rule, operation_name, policy_of
 
 LOW_DTYPES = (torch.bfloat16, torch.float16)
 
@@ -80,14 +82,13 @@ class autocast(ContextDecorator):
         *,
         policy: Mapping[str, Rule] | None = None,
     ):
-        if device_type not in POLICY:
-            raise ValueError(f"expected a device out of {sorted(POLICY)}, got {device_type!r}; name the kind, no index")
+        table = policy_of(device_type) if policy is None else policy
         dtype = torch.get_autocast_dtype(device_type) if dtype is None else dtype
         if enabled and dtype not in LOW_DTYPES:
             raise ValueError(f"expected a dtype out of {LOW_DTYPES}, got {dtype}; for full precision: enabled=False")
         self._device_type = device_type
         self._wanted = (enabled, dtype, cache_enabled)
-        self._hook = _Hook(device_type, POLICY[device_type] if policy is None else policy)
+        self._hook = _Hook(device_type, table)
         self._outer: list[tuple[bool, torch.dtype, bool]] = []  # a list, for a region may be entered again within itself
 
     def __enter__(self) -> autocast:
@@ -111,21 +112,31 @@ class _Hook(TorchFunctionMode):
     def __init__(self, device_type: str, policy: Mapping[str, Rule]):
         super().__init__()
         self._device_type, self._policy = device_type, policy
+        self._looking_into: list[Callable] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if not torch.is_autocast_enabled(self._device_type):  # a hole, or an inner region has done the casts
             return func(*args, **kwargs)
         inner = _without_hook(func)
-        if inner is not None:  # written in Python: what counts are the calls that it makes
-            with self:
-                return inner(*args, **kwargs)
+        # Tensor.unflatten calls the C++ method it replaces, and torch reports that one under the same name
+        if inner is not None and func not in self._looking_into:
+            return self._look_into(func, inner, args, kwargs)
         dtype = torch.get_autocast_dtype(self._device_type)
         with torch._C._DisableAutocast():  # torch's own casting, and the hooks of outer regions
             if "out" not in kwargs:  # the caller's tensor has its dtype already
-                rule = rule_for(func.__name__, self._device_type, self._policy)
-                args, kwargs = apply_rule(rule, func.__name__, args, kwargs, self._device_type, dtype)
+                op = operation_name(func.__name__, args, kwargs)
+                args, kwargs = apply_rule(self._policy.get(op), op, args, kwargs, self._device_type, dtype)
             return func(*args, **kwargs)
+
+    def _look_into(self, func: Callable, inner: Callable, args: tuple, kwargs: dict) -> Any:
+        """Run a function that is written in Python, with the hook on for the calls that it makes."""
+        self._looking_into.append(func)
+        try:
+            with self:
+                return inner(*args, **kwargs)
+        finally:
+            self._looking_into.pop()
 
 
 def apply_rule(
@@ -147,9 +158,10 @@ def apply_rule(
     wanted = dtype if rule == LOWER else torch.float32
     if rule == PROMOTE:
         wanted = _widest(op, (args, kwargs), device_type, dtype)
-    return tuple(_cast(a, wanted, device_type) for a in args), {
-        k: _cast(v, wanted, device_type) for k, v in kwargs.items()
-    }
+    # From the last argument to the first, as the C++ compiler does it for torch: autograd runs backward in the
+    # order of recording, and with it the order in which gradients meet.
+    kwargs = {k: _cast(kwargs[k], wanted, device_type) for k in reversed(kwargs)}
+    return tuple(_cast(a, wanted, device_type) for a in reversed(args))[::-1], kwargs
 
 
 def cached_cast(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,8 +19,9 @@ ATen/autocast_mode.cpp, which is not shipped: the tests probe every operation in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, Mapping
+from typing import Any, Literal
 
 Rule = Literal["lower", "fp32", "fp32_out", "promote", "refuse"]
 
@@ -35,14 +36,13 @@ _PRODUCTS = """
     conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d prelu
 """
 
-# torch's kernels reach these only through the products inside them, which are listed; a table of names sees
-# the outer call alone, so it lists the outer call
-_MADE_OF_PRODUCTS = "einsum tensordot chain_matmul linalg_multi_dot"
+# Where torch lists only the products that these are made of. A table of Python calls sees the outer one.
+_MADE_OF_PRODUCTS = " einsum tensordot inner chain_matmul linalg_multi_dot "
 
 _CUDA_LISTS: dict[Rule, str] = {
     LOWER: _PRODUCTS
     + _MADE_OF_PRODUCTS
-    + " addmv addr mv convolution _convolution lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
+    + " einsum_without_contraction addmv addr mv convolution _convolution lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
     FP32: """
         acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow softplus
         layer_norm native_layer_norm rms_norm group_norm frobenius_norm nuclear_norm cosine_similarity
@@ -60,11 +60,11 @@ _CUDA_LISTS: dict[Rule, str] = {
 }
 
 _CPU_LISTS: dict[Rule, str] = {
-    LOWER: _PRODUCTS + _MADE_OF_PRODUCTS,
+    LOWER: _PRODUCTS + _MADE_OF_PRODUCTS + " _addmm_activation",
     FP32: """
         avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d fractional_max_pool2d
         fractional_max_pool3d max_unpool2d max_unpool3d replication_pad1d replication_pad2d
-        replication_pad3d reflection_pad1d reflection_pad2d grid_sampler grid_sampler_2d grid_sampler_3d
+        replication_pad3d reflection_pad1d reflection_pad2d fake_quantize_per_tensor_affine grid_sampler grid_sampler_2d grid_sampler_3d
         binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss huber_loss
         soft_margin_loss kl_div nll_loss nll_loss2d poisson_nll_loss hinge_embedding_loss
         cosine_embedding_loss margin_ranking_loss multilabel_margin_loss multi_margin_loss
@@ -104,10 +104,40 @@ POLICY: Mapping[str, Mapping[str, Rule]] = MappingProxyType(
 )
 
 
-def rule_for(op: str, device_type: str, policy: Mapping[str, Rule] | None = None) -> Rule | None:
-    """The rule of an operation, named as the Python function is; None if autocast leaves it alone.
+def operation_name(function: str, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> str:
+    """The operation that a call stands for, named as in the tables.
 
-    policy  a table of one's own, in place of POLICY[device_type]
+    Two functions stand for several operations: pad for one of each mode, and einsum for a product or, where
+    no index is summed over that two operands share, for mere multiplication.
+
+    >>> operation_name("__matmul__"), operation_name("mm.default")
+    ('matmul', 'mm')
+    >>> operation_name("pad", (None, (1, 1)), {"mode": "reflect"})
+    'reflection_pad1d'
+    >>> operation_name("einsum", ("i,j->ij",)), operation_name("einsum", ("ij,jk->ik",))
+    ('einsum_without_contraction', 'einsum')
+    """
+    name = function.split(".")[0]  # torch.ops.aten.mm.default is called "mm.default"
+    kwargs = kwargs or {}
+    if name == "pad":
+        sides, mode = (*args, *[None] * 3)[1:3]
+        kind = {"reflect": "reflection", "replicate": "replication"}.get(mode or kwargs.get("mode"), "constant")
+        return f"{kind}_pad{len(sides or kwargs['pad']) // 2}d"
+    if name == "einsum" and not _contracts(args[0]):
+        return "einsum_without_contraction"
+    return ALIASES.get(name, name)
+
+
+def _contracts(equation: str) -> bool:
+    """Whether an einsum sums over an index that two operands share: it is made of matrix products then."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    operands = inputs.split(",")
+    shared = {i for i in inputs if i.isalpha() and sum(i in operand for operand in operands) > 1}
+    return bool(shared - set(output)) if arrow else bool(shared)  # without an arrow, what is shared is summed
+
+
+def rule_for(operation: str, device_type: str) -> Rule | None:
+    """The rule of an operation, or of the Python function that stands for it; None: autocast leaves it alone.
 
     >>> rule_for("linear", "cpu"), rule_for("softmax", "cpu"), rule_for("softmax", "cuda")
     ('lower', None, 'fp32_out')
@@ -116,7 +146,11 @@ def rule_for(op: str, device_type: str, policy: Mapping[str, Rule] | None = None
 
     Raises ValueError for a device without a table.
     """
-    if policy is None and device_type not in POLICY:
-        raise ValueError(f"expected a device out of {sorted(POLICY)}, got {device_type!r}; pass policy= for another")
-    name = op.split(".")[0]  # torch.ops.aten.mm.default is called "mm.default"
-    return (POLICY[device_type] if policy is None else policy).get(ALIASES.get(name, name))
+    return policy_of(device_type).get(ALIASES.get(operation, operation))
+
+
+def policy_of(device_type: str) -> Mapping[str, Rule]:
+    """The table of a device, {operation: rule}. Raises ValueError for a device without one."""
+    if device_type not in POLICY:
+        raise ValueError(f"expected a device out of {sorted(POLICY)}, got {device_type!r}; name the kind, no index")
+    return POLICY[device_type]

@@ -16,9 +16,10 @@ Source: PyTorch documentation, torch.utils._python_dispatch.TorchDispatchMode.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
