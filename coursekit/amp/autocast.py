@@ -37,6 +37,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from coursekit.amp.autocast_policy import FP32_OUT, LOWER, PROMOTE, REFUSE, Rule, operation_name, policy_of
 
@@ -85,11 +86,15 @@ class autocast(ContextDecorator):
         table = policy_of(device_type) if policy is None else policy
         dtype = torch.get_autocast_dtype(device_type) if dtype is None else dtype
         if enabled and dtype not in LOW_DTYPES:
-            raise ValueError(f"expected a dtype out of {LOW_DTYPES}, got {dtype}; for full precision: enabled=False")
+            raise ValueError(
+                f"expected a dtype out of {LOW_DTYPES}, got {dtype}; for full precision: enabled=False"
+            )
         self._device_type = device_type
         self._wanted = (enabled, dtype, cache_enabled)
         self._hook = _Hook(device_type, table)
-        self._outer: list[tuple[bool, torch.dtype, bool]] = []  # a list, for a region may be entered again within itself
+        self._outer: list[
+            tuple[bool, torch.dtype, bool]
+        ] = []  # a list, for a region may be entered again within itself
 
     def __enter__(self) -> autocast:
         self._outer.append(_get_flags(self._device_type))
@@ -214,16 +219,21 @@ def _with_float32_out(args: tuple, kwargs: dict, device_type: str) -> dict:
 
 
 def _widest(op: str, values: Any, device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """float32 if one of the tensors is, else the region's dtype. Raises RuntimeError for a third."""
-    found = {t.dtype for t in torch.utils._pytree.tree_leaves(values) if _is_eligible(t, device_type)}
-    if found - {torch.float32, dtype}:
-        raise RuntimeError(
-            f"expected float32 or {dtype} for {op} in this region, got {sorted(map(str, found))}; cast the inputs first"
-        )
-    return torch.float32 if torch.float32 in found else dtype
+    """float32 if one of the tensors is, else the region's dtype.
+
+    Raises RuntimeError for a third dtype before the first float32, in the order of the arguments as in torch.
+    """
+    for tensor in (t for t in tree_leaves(values) if _is_eligible(t, device_type)):
+        if tensor.dtype == torch.float32:
+            return torch.float32
+        if tensor.dtype != dtype:
+            raise RuntimeError(
+                f"expected float32 or {dtype} for {op}, got {tensor.dtype}; cast it before the region"
+            )
+    return dtype
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _without_hook(func: Callable) -> Callable | None:
     """A Python function of torch that does not ask for hooks on entry; None for a C++ one.
 
@@ -234,7 +244,9 @@ def _without_hook(func: Callable) -> Callable | None:
     asks = {name: _no for name in getattr(getattr(func, "__code__", None), "co_names", ()) if name in _ASKING}
     if not asks:
         return None
-    inner = FunctionType(func.__code__, {**func.__globals__, **asks}, func.__name__, func.__defaults__, func.__closure__)
+    inner = FunctionType(
+        func.__code__, {**func.__globals__, **asks}, func.__name__, func.__defaults__, func.__closure__
+    )
     inner.__kwdefaults__ = func.__kwdefaults__
     return inner
 

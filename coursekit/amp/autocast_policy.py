@@ -37,12 +37,15 @@ _PRODUCTS = """
 """
 
 # Where torch lists only the products that these are made of. A table of Python calls sees the outer one.
-_MADE_OF_PRODUCTS = " einsum tensordot inner chain_matmul linalg_multi_dot "
+_MADE_OF_PRODUCTS = " einsum chain_matmul linalg_multi_dot "
 
 _CUDA_LISTS: dict[Rule, str] = {
     LOWER: _PRODUCTS
     + _MADE_OF_PRODUCTS
-    + " einsum_without_contraction addmv addr mv convolution _convolution lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
+    + """
+        einsum_without_contraction addmv addr mv convolution _convolution
+        lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
+    """,
     FP32: """
         acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow softplus
         layer_norm native_layer_norm rms_norm group_norm frobenius_norm nuclear_norm cosine_similarity
@@ -55,16 +58,17 @@ _CUDA_LISTS: dict[Rule, str] = {
         cross_entropy_loss
     """,  # cross_entropy_loss is made of log_softmax and nll_loss, both float32
     FP32_OUT: "prod softmax log_softmax cumprod cumsum linalg_vector_norm linalg_matrix_norm sum norm",
-    PROMOTE: "addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put scatter_add",
+    PROMOTE: "addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put scatter_add tensordot inner",
     REFUSE: "binary_cross_entropy",
 }
 
 _CPU_LISTS: dict[Rule, str] = {
-    LOWER: _PRODUCTS + _MADE_OF_PRODUCTS + " _addmm_activation",
+    LOWER: _PRODUCTS + _MADE_OF_PRODUCTS + " tensordot inner _addmm_activation",
     FP32: """
         avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d max_pool3d fractional_max_pool2d
         fractional_max_pool3d max_unpool2d max_unpool3d replication_pad1d replication_pad2d
-        replication_pad3d reflection_pad1d reflection_pad2d fake_quantize_per_tensor_affine grid_sampler grid_sampler_2d grid_sampler_3d
+        replication_pad3d reflection_pad1d reflection_pad2d grid_sampler grid_sampler_2d grid_sampler_3d
+        fake_quantize_per_tensor_affine
         binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss smooth_l1_loss huber_loss
         soft_margin_loss kl_div nll_loss nll_loss2d poisson_nll_loss hinge_embedding_loss
         cosine_embedding_loss margin_ranking_loss multilabel_margin_loss multi_margin_loss
@@ -121,7 +125,9 @@ def operation_name(function: str, args: tuple = (), kwargs: Mapping[str, Any] | 
     kwargs = kwargs or {}
     if name == "pad":
         sides, mode = (*args, *[None] * 3)[1:3]
-        kind = {"reflect": "reflection", "replicate": "replication"}.get(mode or kwargs.get("mode"), "constant")
+        kind = {"reflect": "reflection", "replicate": "replication"}.get(
+            mode or kwargs.get("mode"), "constant"
+        )
         return f"{kind}_pad{len(sides or kwargs['pad']) // 2}d"
     if name == "einsum" and not _contracts(args[0]):
         return "einsum_without_contraction"
@@ -152,5 +158,7 @@ def rule_for(operation: str, device_type: str) -> Rule | None:
 def policy_of(device_type: str) -> Mapping[str, Rule]:
     """The table of a device, {operation: rule}. Raises ValueError for a device without one."""
     if device_type not in POLICY:
-        raise ValueError(f"expected a device out of {sorted(POLICY)}, got {device_type!r}; name the kind, no index")
+        raise ValueError(
+            f"expected a device out of {sorted(POLICY)}, got {device_type!r}; name the kind, no index"
+        )
     return POLICY[device_type]

@@ -17,7 +17,7 @@ def weight(*shape):
 
 @pytest.mark.parametrize("region", [autocast, torch.autocast])
 def test_inner_regions_win_and_the_outer_one_is_back_afterwards(region):
-    x, w = torch.randn(2, 4), weight(4, 4)
+    x, w = torch.randn(2, 4), torch.randn(4, 4)
     found = []
     with region("cpu", BF16):
         found.append((x @ w).dtype)
@@ -31,9 +31,22 @@ def test_inner_regions_win_and_the_outer_one_is_back_afterwards(region):
     assert found == [BF16, FP16, FP32, FP16, BF16, FP32]
 
 
+def test_a_cast_is_kept_for_its_dtype():
+    """torch keeps one cast of a weight whatever its dtype, and fails where an inner region wants another."""
+    x, w = torch.randn(2, 4), weight(4, 4)
+    with autocast("cpu", BF16):
+        x @ w
+        with autocast("cpu", FP16):
+            assert (x @ w).dtype == FP16
+    with torch.autocast("cpu", BF16):
+        x @ w
+        with torch.autocast("cpu", FP16), pytest.raises(RuntimeError, match="same dtype"):
+            x @ w
+
+
 @pytest.mark.parametrize(("outer", "inner"), [(autocast, torch.autocast), (torch.autocast, autocast)])
 def test_regions_mix_with_those_of_torch(outer, inner):
-    x, w = torch.randn(2, 4), weight(4, 4)
+    x, w = torch.randn(2, 4), torch.randn(4, 4)
     with outer("cpu", BF16):
         with inner("cpu", enabled=False):
             assert (x @ w).dtype == FP32
@@ -133,12 +146,13 @@ def test_functions_written_in_python_are_looked_into():
     assert results[0].dtype == BF16 and torch.equal(*results)
 
 
-def test_promotion_refuses_a_third_dtype():
-    for region in (autocast, torch.autocast):
-        with region("cpu", BF16), pytest.raises(RuntimeError):
-            torch.cat([torch.ones(2), torch.ones(2, dtype=FP16)])
-    with autocast("cpu", BF16), pytest.raises(RuntimeError, match="expected float32 or torch.bfloat16 for cat"):
-        torch.cat([torch.ones(2), torch.ones(2, dtype=FP16)])
+@pytest.mark.parametrize("region", [autocast, torch.autocast])
+def test_promotion_takes_a_third_dtype_after_float32_only(region):
+    with region("cpu", BF16):
+        assert torch.cat([torch.ones(2), torch.ones(2, dtype=FP16)]).dtype == FP32
+        for first in (BF16, FP16):
+            with pytest.raises(RuntimeError, match=r"for cat, got torch.float16|Unexpected"):
+                torch.cat([torch.ones(2, dtype=first), torch.ones(2, dtype=FP16)])
 
 
 def test_refused_operations_say_what_to_do():

@@ -1,5 +1,8 @@
 """Every operation of the CPU table, and a choice of those in none, against torch.autocast: dtypes and bits."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -270,6 +273,19 @@ def test_every_entry_of_the_cpu_table_is_needed(name):
     assert any(found)
 
 
+LEFT_ALONE = ["softmax", "log_softmax", "layer_norm", "rms_norm", "exp", "pow", "sum", "mean", "gelu", "relu"]
+
+
+@pytest.mark.parametrize("rule", ["lower", "fp32"])
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_a_wrong_entry_shows(name, rule):
+    """An operation that the CPU leaves alone, entered in a list: the dtypes differ from torch's."""
+    region = autocast("cpu", torch.bfloat16, policy={**POLICY["cpu"], name: rule})
+    dtype = torch.float32 if rule == "lower" else torch.bfloat16
+    theirs = outcome(torch.autocast("cpu", torch.bfloat16), CASES[name], dtype)
+    assert differences(outcome(region, CASES[name], dtype), theirs)
+
+
 def kernels(key):
     """The operations, overloads aside, that have an autocast kernel of their own in this torch."""
     registered = torch._C._dispatch_get_registrations_for_dispatch_key(key)
@@ -286,10 +302,29 @@ def test_the_cpu_table_names_what_torch_has_kernels_for():
     assert kernels("AutocastCPU") - inner_parts == set(POLICY["cpu"]) - composed
 
 
+CUDA_INNER_PARTS = {
+    "_scaled_dot_product_flash_attention", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell",
+    "cudnn_convolution", "cudnn_convolution_transpose",
+}  # fmt: skip
+
+
 def test_the_cuda_table_names_what_torch_has_kernels_for():
-    inner_parts = {
-        "_scaled_dot_product_flash_attention", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell",
-        "cudnn_convolution", "cudnn_convolution_transpose",
-    }  # fmt: skip
     composed = {"inner", "cross_entropy_loss", "einsum_without_contraction"}
-    assert kernels("AutocastCUDA") - inner_parts == set(POLICY["cuda"]) - composed
+    assert kernels("AutocastCUDA") - CUDA_INNER_PARTS == set(POLICY["cuda"]) - composed
+
+
+MACROS = {
+    "AT_FORALL_LOWER_PRECISION_FP": "lower",
+    "AT_FORALL_FP32": "fp32",
+    "AT_FORALL_FP32_SET_OPT_DTYPE": "fp32_out",
+    "AT_FORALL_PROMOTE": "promote",
+}
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_the_cuda_lists_are_those_of_torch_s_header(macro):
+    header = (Path(torch.__file__).parent / "include/ATen/autocast_mode.h").read_text()
+    body = re.search(rf"#define {macro}\(_\)((?:.*\\\n)+.*)", header)[1]
+    names = set(re.findall(r"_\((\w+)", body)) - CUDA_INNER_PARTS
+    assert len(names) > 5
+    assert {name: POLICY["cuda"].get(name) for name in names} == dict.fromkeys(names, MACROS[macro])
