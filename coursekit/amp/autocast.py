@@ -92,9 +92,8 @@ class autocast(ContextDecorator):
         self._device_type = device_type
         self._wanted = (enabled, dtype, cache_enabled)
         self._hook = _Hook(device_type, table)
-        self._outer: list[
-            tuple[bool, torch.dtype, bool]
-        ] = []  # a list, for a region may be entered again within itself
+        # The flags before each entry: a list, for a region may be entered again within itself.
+        self._outer: list[tuple[bool, torch.dtype, bool]] = []
 
     def __enter__(self) -> autocast:
         self._outer.append(_get_flags(self._device_type))
@@ -188,7 +187,8 @@ def cached_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     if not keep or _regions.depth == 0:
         return x.to(dtype)
     if (id(x), dtype) not in _regions.cache:
-        _regions.cache[id(x), dtype] = (x, x.to(dtype))
+        with torch.enable_grad():  # who comes first may be under no_grad; who comes next needs the gradient
+            _regions.cache[id(x), dtype] = (x, x.to(dtype))
     return _regions.cache[id(x), dtype][1]
 
 

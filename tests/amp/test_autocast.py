@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from coursekit.amp.autocast import autocast, cached_cast
 from coursekit.amp.autocast_policy import POLICY, operation_name, rule_for
@@ -101,6 +102,17 @@ def test_a_weight_is_cast_once_in_a_region(region, cache, casts):
 
 
 @pytest.mark.parametrize("region", [autocast, torch.autocast])
+def test_a_cast_made_under_no_grad_still_leads_back_to_the_weight(region):
+    x, w = torch.randn(2, 4).to(BF16), weight(4, 4)
+    with Recorder() as recorder, region("cpu", BF16):
+        with torch.no_grad():
+            assert not (x @ w).requires_grad
+        y = x @ w
+    y.sum().backward()
+    assert recorder.casts() == 1 and w.grad is not None
+
+
+@pytest.mark.parametrize("region", [autocast, torch.autocast])
 def test_what_is_no_leaf_or_wants_no_gradient_is_not_kept(region):
     x, w = torch.randn(2, 4).to(BF16), weight(4, 4)
     with Recorder() as recorder, region("cpu", BF16):
@@ -131,6 +143,20 @@ def test_gradients_are_those_of_torch_when_backward_runs_within():
             F.cross_entropy(torch.ones(3, 4) @ w, torch.tensor([0, 1, 2])).backward()
         grads.append(w.grad)
     assert grads[0].dtype == FP32 and torch.equal(*grads)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpoint_is_recomputed_in_the_same_dtypes(reentrant):
+    """The backward runs outside: checkpoint opens the region of torch whose flags it saw in the forward."""
+    found = []
+    for region in (autocast, torch.autocast):
+        w, x = weight(4, 4), weight(3, 4)
+        with Recorder() as recorder:
+            with region("cpu", BF16):
+                y = checkpoint(lambda x, w=w: F.gelu(x @ w) @ w, x, use_reentrant=reentrant)
+            y.sum().backward()
+        found.append((recorder.rows, w.grad))
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
 
 
 def test_functions_written_in_python_are_looked_into():
