@@ -183,6 +183,7 @@ def cached_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
         and x.requires_grad
         and x.is_leaf
         and not x._is_view()
+        and not torch.is_inference_mode_enabled()  # what is made there can never have a gradient
     )
     if not keep or _regions.depth == 0:
         return x.to(dtype)

@@ -102,14 +102,25 @@ def test_a_weight_is_cast_once_in_a_region(region, cache, casts):
 
 
 @pytest.mark.parametrize("region", [autocast, torch.autocast])
-def test_a_cast_made_under_no_grad_still_leads_back_to_the_weight(region):
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_cast_made_without_gradients_does_not_cut_off_the_weight(region, without):
     x, w = torch.randn(2, 4).to(BF16), weight(4, 4)
-    with Recorder() as recorder, region("cpu", BF16):
-        with torch.no_grad():
+    with region("cpu", BF16):
+        with without():
             assert not (x @ w).requires_grad
         y = x @ w
     y.sum().backward()
-    assert recorder.casts() == 1 and w.grad is not None
+    assert w.grad is not None
+
+
+@pytest.mark.parametrize("region", [autocast, torch.autocast])
+def test_a_cast_made_under_no_grad_is_kept_too(region):
+    x, w = torch.randn(2, 4).to(BF16), weight(4, 4)
+    with Recorder() as recorder, region("cpu", BF16):
+        with torch.no_grad():
+            x @ w
+        x @ w
+    assert recorder.casts() == 1
 
 
 @pytest.mark.parametrize("region", [autocast, torch.autocast])
