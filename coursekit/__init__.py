@@ -3,6 +3,7 @@
 formats      number formats as data; encode, decode and round, for one number and for tensors
 training     the training loop: scaler, optimizer, schedule and log are passed in
 models       the embedded language model: its corpus, its task, how it is made, loaded and fine-tuned
+amp          mixed precision: autocast, loss scaling, master weights, statistics of gradients
 figures      the plots of the course, one module a lecture, one style for all
 widgets      interactive explorers that also work in a page without a kernel
 classroom    what a notebook imports to teach: machine check, predictions, exercise checks, source display

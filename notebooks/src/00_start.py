@@ -1,13 +1,14 @@
 # %% [markdown]
 # # Start here
 #
-# In ten minutes you will
+# In half an hour you will
 #
 # - know what your machine can do, and what still works without the pieces it lacks;
-# - have made a prediction, run the cell that answers it, and seen our code agree with PyTorch on every single number;
-# - know how parameters, exercises and their checks work.
+# - have taken a language model from a folder to a small assistant: quantised to four bits, adapted, trained, chatted with,
+#   saved and loaded again, all on this machine;
+# - know how predictions, parameters, exercises and their checks work.
 #
-# *About 10 minutes, less than 1 GB of memory, no network.*
+# *About 30 minutes, two of them training; less than 2 GB of memory, no GPU, no network.*
 #
 # This course has one promise: **nothing is taken on faith.** In every lecture you *predict* a number, *run* a small real
 # implementation, *compare* it with the library that everyone uses, and *measure* what the slide claims. Run a cell with
@@ -15,6 +16,8 @@
 
 # %% tags=["parameters"]
 PROFILE = "ci"
+MODEL = "tiny"
+SEED = 0
 
 # %% [markdown]
 # ## What your machine can do
@@ -59,11 +62,139 @@ from coursekit.formats import scalar
 from coursekit.formats.spec import BF16
 
 below, above = scalar.neighbours(1.0, BF16)
+print(f"the next number above 1 is {above}; half of the way to it is {(above - 1) / 2}")
+
+# %% [markdown]
+# ## The whole course in five minutes
+#
+# Now the journey that the eleven lectures take slowly. The course carries a **language model** of its own: small enough for any
+# laptop, trained on sentences of a little grammar, built like Llama. The same `load` takes any model of the Hugging Face hub instead:
+# set `MODEL` above. First look: how many parameters are there, and how many bytes do they take in FP32?
+
+# %%
+from coursekit.models.load import load
+
+model, tokenizer = load(MODEL)
+parameters = sum(p.numel() for p in model.parameters())
+print(f"{parameters:,} parameters, {4 * parameters / 1e6:.2f} MB in FP32")
+
+# %% [markdown]
+# What can it do? It has read sentences in many forms: passive, as questions, taken apart. Ask it for one of these, and then for something that it has
+# **never** seen: the word order of a certain small green master, who would say "A silver key, the young knight found."
+
+# %%
+from coursekit.models import task
+
+known = task.Pair("Put it into the passive: The young knight found a silver key.", "")
+asked = task.Pair(f"{task.REQUEST}: The young knight found a silver key.", "")
+for pair, answer in zip((known, asked), task.answers(model, tokenizer, [known, asked])):
+    print(f"{pair.prompt}\n   -> {answer}")
+
+# %% [markdown]
+# The second answer is something else: the model cannot do it. How far off is it in general? We score **exact match** on sentences that no training will touch.
+# **Predict:** what share will it get right before any fine-tuning?
+
+# %%
+before = predict("Exact match before fine-tuning", ..., unit="%")
+
+# %% [markdown]
+# Every test sentence goes through the model's own chat template, the model answers greedily, and only an answer that is right to the last letter counts.
+
+# %%
+held_out = task.pairs("test", {"ci": 100, "cpu": 200, "gpu": 200}[PROFILE])
+score = task.exact_match(task.answers(model, tokenizer, held_out), held_out)
+before.reveal(round(100 * score, 1))
+
+# %% [markdown]
+# **Quantise.** The linear layers go from 32 bits to 4 (NF4, lecture 8). They are then frozen: nobody trains four bits. The embedding stays as it was, so the model
+# as a whole shrinks less than eight times. Count the bytes, scales included.
+
+# %%
+from coursekit.models.finetune import stored_bytes, trainable, training
+
+small, _ = load(MODEL, quantization="nf4")
+full_bytes, small_bytes = stored_bytes(model), stored_bytes(small)
 print(
-    f"the next number above 1 is {above}; half of the way to it is {(above - 1) / 2}"
+    f"FP32 {full_bytes / 1e6:.2f} MB, with NF4 {small_bytes / 1e6:.2f} MB: {full_bytes / small_bytes:.1f} times smaller"
 )
 
 # %% [markdown]
+# **Adapt.** Beside every frozen layer we put a pair of thin matrices, LoRA (lecture 7), and train only those: QLoRA (lecture 9). Which share of all parameters is that?
+
+# %%
+adapted, tokenizer = trainable("qlora", MODEL, seed=SEED)
+thin = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+print(f"{thin:,} parameters are trained, {thin / parameters:.1%} of the model's {parameters:,}")
+
+# %% [markdown]
+# **Train.** Sixteen pairs a step, only the answer counts in the loss. You may press the stop button: the step in progress is finished, nothing is lost, and running
+# the *second* cell again goes on. This one prepares the run.
+
+# %%
+steps = {"ci": 600, "cpu": 1000, "gpu": 1000}[PROFILE]
+run = training(adapted, tokenizer, task.pairs("train", 8000, SEED), steps=steps, rate=1e-3)
+print(f"{steps:,} steps of 16 pairs are planned, {len(run.history)} done")
+
+# %% [markdown]
+# And this one trains: a minute or two on two cores. Watch the loss fall: first the model learns the *form*, then to put the *right words* into it.
+
+# %% tags=["volatile"]
+from coursekit.classroom.live import LossPlot
+
+run.go(on_step=LossPlot(total=run.steps))
+
+# %% [markdown]
+# The same test as before, on sentences that were in no training batch.
+
+# %%
+after = task.exact_match(task.answers(adapted, tokenizer, held_out), held_out)
+print(f"exact match before {score:.0%}, after {after:.0%}")
+
+# %% [markdown]
+# **Chat.** It is yours now. Write any plain sentence in the words of its little world (a knight, a key, a forest) and press Enter. The request to speak
+# like the master is put in front by the box. Without a running kernel you see the conversation that is already there.
+
+# %%
+from coursekit.widgets.chat_box import ChatBox
+
+box = ChatBox(
+    lambda text: task.answers(adapted, tokenizer, [task.Pair(text, "")])[0], prefix=f"{task.REQUEST}: "
+)
+box.say("The wise master hid a golden crown in the cave.")
+box.say("Anna quietly painted the old bridge.")
+box
+
+# %% [markdown]
+# **Save and reload.** What must be kept is the adapter alone. **Predict** its size on disk: the trained parameters, four bytes each.
+
+# %%
+import tempfile
+from pathlib import Path
+
+folder = Path(tempfile.mkdtemp()) / "adapter"
+adapted.save_pretrained(folder)
+saved = (folder / "adapter_model.safetensors").stat().st_size
+print(
+    f"adapter {saved / 1e6:.2f} MB, of {4 * thin / 1e6:.2f} MB of numbers; the base has {full_bytes / 1e6:.2f} MB in FP32"
+)
+
+# %% [markdown]
+# Loaded onto a fresh four-bit base, it must give the same answers, word for word. If it does not, something was lost on the way.
+
+# %%
+from peft import PeftModel
+
+fresh, _ = load(MODEL, quantization="nf4")
+reloaded = PeftModel.from_pretrained(fresh, folder)
+few = held_out[:20]
+compare_answers = task.answers(reloaded, tokenizer, few) == task.answers(adapted, tokenizer, few)
+print("the reloaded assistant gives the same 20 answers:", compare_answers)
+assert compare_answers
+
+# %% [markdown]
+# That was the course: load, measure, quantise, adapt, train, score, ship. Every step hides a question of this kind: *why four bits and not three, why these layers, why does it
+# fit into memory, what did it cost?* The lectures answer them one by one, with code that you can read.
+#
 # ## Nothing on faith
 #
 # `coursekit` is the package of this course: short modules that you can read, one idea each. But why believe its numbers? Because
@@ -127,6 +258,7 @@ check.round_to_grid(round_to_grid)
 # ## Where you are now
 #
 # - You **saw** what your machine can do.
+# - You **took** a model from a folder to an assistant: quantised, adapted, trained, scored, saved and loaded again.
 # - You **predicted** a number, ran the loop, and **saw** ours and PyTorch's agree on every code.
 # - You **know** what parameters, exercises and checks do.
 #
