@@ -205,7 +205,9 @@ class GradScaler:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle; raises RuntimeError in the middle of an iteration, whose notes name optimizers by id."""
         if self._visits:
-            raise RuntimeError("expected to be pickled between iterations, got optimizers waiting for update().")
+            raise RuntimeError(
+                "expected to be pickled between iterations, got optimizers waiting for update()."
+            )
         return self.__dict__
 
     def _check_used(self, method: str) -> None:

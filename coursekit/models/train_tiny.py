@@ -219,7 +219,7 @@ def main(out, steps, batch, length, peak, seed, threads, start, bare, minutes, b
     run = train(model, rows, steps, peak, out / "checkpoint.pt", bf16=bf16, at_most_seconds=60 * minutes)
     step = steps - 1  # nothing is left to do if the checkpoint is that of the last step
     with tqdm(total=steps, unit="step") as bar, log.open("a", encoding="utf-8") as file:
-        for step, loss, tokens in run:  # noqa: B007 (step says afterwards how far it came)
+        for step, loss, tokens in run:
             bar.update(step + 1 - bar.n)
             if step % 50 == 49 or step == 0:
                 seconds = round(time.monotonic() - started, 1)

@@ -62,7 +62,9 @@ from coursekit.formats import scalar
 from coursekit.formats.spec import BF16
 
 below, above = scalar.neighbours(1.0, BF16)
-print(f"the next number above 1 is {above}; half of the way to it is {(above - 1) / 2}")
+print(
+    f"the next number above 1 is {above}; half of the way to it is {(above - 1) / 2}"
+)
 
 # %% [markdown]
 # ## The whole course in five minutes
@@ -85,9 +87,13 @@ print(f"{parameters:,} parameters, {4 * parameters / 1e6:.2f} MB in FP32")
 # %%
 from coursekit.models import task
 
-known = task.Pair("Put it into the passive: The young knight found a silver key.", "")
+known = task.Pair(
+    "Put it into the passive: The young knight found a silver key.", ""
+)
 asked = task.Pair(f"{task.REQUEST}: The young knight found a silver key.", "")
-for pair, answer in zip((known, asked), task.answers(model, tokenizer, [known, asked])):
+for pair, answer in zip(
+    (known, asked), task.answers(model, tokenizer, [known, asked])
+):
     print(f"{pair.prompt}\n   -> {answer}")
 
 # %% [markdown]
@@ -124,7 +130,9 @@ print(
 # %%
 adapted, tokenizer = trainable("qlora", MODEL, seed=SEED)
 thin = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-print(f"{thin:,} parameters are trained, {thin / parameters:.1%} of the model's {parameters:,}")
+print(
+    f"{thin:,} parameters are trained, {thin / parameters:.1%} of the model's {parameters:,}"
+)
 
 # %% [markdown]
 # **Train.** Sixteen pairs a step, only the answer counts in the loss. You may press the stop button: the step in progress is finished, nothing is lost, and running
@@ -132,7 +140,9 @@ print(f"{thin:,} parameters are trained, {thin / parameters:.1%} of the model's 
 
 # %%
 steps = {"ci": 600, "cpu": 1000, "gpu": 1000}[PROFILE]
-run = training(adapted, tokenizer, task.pairs("train", 8000, SEED), steps=steps, rate=1e-3)
+run = training(
+    adapted, tokenizer, task.pairs("train", 8000, SEED), steps=steps, rate=1e-3
+)
 print(f"{steps:,} steps of 16 pairs are planned, {len(run.history)} done")
 
 # %% [markdown]
@@ -158,7 +168,8 @@ print(f"exact match before {score:.0%}, after {after:.0%}")
 from coursekit.widgets.chat_box import ChatBox
 
 box = ChatBox(
-    lambda text: task.answers(adapted, tokenizer, [task.Pair(text, "")])[0], prefix=f"{task.REQUEST}: "
+    lambda text: task.answers(adapted, tokenizer, [task.Pair(text, "")])[0],
+    prefix=f"{task.REQUEST}: ",
 )
 box.say("The wise master hid a golden crown in the cave.")
 box.say("Anna quietly painted the old bridge.")
@@ -187,7 +198,9 @@ from peft import PeftModel
 fresh, _ = load(MODEL, quantization="nf4")
 reloaded = PeftModel.from_pretrained(fresh, folder)
 few = held_out[:20]
-compare_answers = task.answers(reloaded, tokenizer, few) == task.answers(adapted, tokenizer, few)
+compare_answers = task.answers(reloaded, tokenizer, few) == task.answers(
+    adapted, tokenizer, few
+)
 print("the reloaded assistant gives the same 20 answers:", compare_answers)
 assert compare_answers
 
