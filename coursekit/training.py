@@ -47,6 +47,10 @@ class Training:
     autocast  a context for the forward pass, for example torch.autocast("cpu", torch.bfloat16)
     scaler    torch.amp.GradScaler or coursekit's; None for none
     clip      largest norm of the gradient, None for no clipping; applied after the scaler has unscaled
+    loss_tokens     the loss is divided by this number of target tokens; None: by those of the step. A larger number
+                    makes the step one share of a larger batch. `Step.loss` is the mean of the step either way
+    after_backward  called when all gradients of a step are there, for example to copy them to master weights
+    after_step      called after the optimizer, also if the scaler left its step out
     """
 
     model: object
@@ -57,6 +61,9 @@ class Training:
     autocast: object = None
     scaler: object = None
     clip: float | None = 1.0
+    loss_tokens: float | None = None
+    after_backward: Callable[[], None] = lambda: None
+    after_step: Callable[[], None] = lambda: None
     history: list[Step] = field(default_factory=list)
 
     def __post_init__(self):
@@ -85,19 +92,23 @@ class Training:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * self.schedule(number)
         total = sum(targets(batch) for batch in micro_batches)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = sum(self._backward(batch, targets(batch) / total) for batch in micro_batches)
+        self.model.zero_grad(set_to_none=True)
+        divisor = self.loss_tokens or total
+        loss = sum(self._backward(batch, targets(batch) / divisor) for batch in micro_batches) * divisor / total
         if not math.isfinite(loss):
             raise Diverged(
                 f"the loss is {loss} at step {number + 1}. Use a lower learning rate, or look at the batch."
             )
+        self.after_backward()
         self._update()
+        self.after_step()
         rate = self.optimizer.param_groups[0]["lr"]
         return Step(number + 1, loss, total, time.perf_counter() - started, rate)
 
     def _backward(self, batch: dict, weight: float) -> float:
+        device = next(self.model.parameters()).device
         with self.autocast or nullcontext():
-            loss = self.model(**batch).loss * weight
+            loss = self.model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss * weight
         (self.scaler.scale(loss) if self.scaler else loss).backward()
         return loss.item()
 
@@ -107,7 +118,8 @@ class Training:
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
