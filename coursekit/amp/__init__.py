@@ -1,7 +1,12 @@
 """Mixed precision: cheap numbers where they do no harm, and what keeps training alive in FP16.
 
+tensor_core      FP16 by rounding, on a processor that has no FP16 products
+master_weights   FP32 copies that the optimizer steps on
+grad_stats       which gradients a format flushes to zero, by layer
+unscale          divide all gradients by the loss scale and find inf and NaN
+grad_scaler      static and dynamic loss scaling, equal to torch.amp.GradScaler
 autocast_policy  which operation runs in which dtype, as a table per device
 autocast         the policy applied to every operation of a block, equal to torch.autocast
 recorder         which operation ran in which dtype
-grad_scaler      static and dynamic loss scaling, equal to torch.amp.GradScaler
+recipes          FP32, FP16, BF16 and their cures on the same fine-tune
 """

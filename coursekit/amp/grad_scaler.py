@@ -4,20 +4,14 @@
     scaler.step(optimizer)            # divide by S; if a gradient is inf or NaN, leave this step out
     scaler.update()                   # S too large (a step was left out): halve it; long quiet: double it
 
-Nobody knows the best S, so the scaler finds it from below and above: S grows until a gradient overflows, the
-step is lost, S shrinks. `growth_interval=None` never changes S: static scaling, still without the broken steps.
+Nobody knows the best S, so the scaler finds it from below and above: S grows until a gradient overflows, one step is
+lost, S shrinks. `growth_interval=None` never changes S: static scaling, still without the broken steps.
 
-Unscaling and checking are two passes over all gradients, each one call for all tensors of one dtype: the
-L2 norm (inf and NaN in any element make it inf or NaN), then the product with 1/S. The norm of finite
-gradients may overflow as well (elements near 1e19 in float32): only then are the elements looked at one by
-one. torch does both in one pass, in a kernel of its own (_amp_foreach_non_finite_check_and_unscale_).
+Unlike torch's: no `device` argument (S is a Python float, moved to where it is needed); misuse raises RuntimeError or
+ValueError where torch has an AssertionError; optimizers with fused=True are unscaled here, not in their kernel.
 
-Different from torch: no `device` argument (S is a Python float here, moved to where it is needed), and misuse
-raises RuntimeError or ValueError where torch has an AssertionError. Optimizers with fused=True are unscaled
-here and not in their own kernel; so FP16 gradients are refused for them too.
-
-Source: torch/amp/grad_scaler.py; ATen/native/cuda/AmpKernels.cu; Micikevicius et al., Mixed Precision
-Training, ICLR 2018, section 3.2 (arXiv:1710.03740).
+Source: torch/amp/grad_scaler.py; ATen/native/cuda/AmpKernels.cu; Micikevicius et al., Mixed Precision Training, ICLR
+2018, section 3.2 (arXiv:1710.03740).
 """
 
 from __future__ import annotations
@@ -25,22 +19,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from coursekit.amp.unscale import unscale_and_check
+
 STATE_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
 
 
 @dataclass
 class _Visit:
-    """What happened to one optimizer since the last update()."""
+    """What happened to one optimizer since the last update(): first "ready", then "unscaled", then "stepped"."""
 
-    stage: str = "ready"  # then "unscaled", then "stepped"
-    found_inf: list[Tensor] = field(default_factory=list)  # bool [], one per device and dtype
+    stage: str = "ready"
+    found_inf: bool | None = None  # None: no gradient was looked at
 
 
 class GradScaler:
@@ -56,7 +52,7 @@ class GradScaler:
     >>> scaler.scale(torch.tensor(0.5))
     tensor(2.)
 
-    Raises ValueError for factors on the wrong side of 1 and for an interval below 1.
+    Raises ValueError for a scale that is not positive, factors on the wrong side of 1 and an interval below 1.
     """
 
     def __init__(
@@ -68,20 +64,20 @@ class GradScaler:
         enabled: bool = True,
     ):
         if enabled:
-            _check_factors(init_scale, growth_factor, backoff_factor, growth_interval)
+            _check_settings(init_scale, growth_factor, backoff_factor, growth_interval)
         self._scale = _float32(init_scale)
         self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
         self._growth_interval = growth_interval
         self._growth_tracker = 0  # good iterations since S last changed
         self._enabled = enabled
-        self._used = False  # scale() was called: without it the gradients would be shrunk and never grown
+        self._used = False  # without scale() the gradients would be shrunk and never grown
         self._visits: dict[int, _Visit] = defaultdict(_Visit)
 
     def scale(self, outputs: Tensor | Iterable[Tensor]) -> Any:
         """outputs * S; lists and tuples of tensors give the same, other iterables an iterator.
 
-        A scalar loss in FP16 comes back in float32, since S is a float32 tensor and not a Python number: 65536
-        times an FP16 loss would overflow already. Raises TypeError for anything but tensors.
+        A scalar loss in FP16 comes back in FP32, since S is an FP32 tensor and not a Python number: 65,536 times an
+        FP16 loss would overflow already. Raises TypeError for anything but tensors.
         """
         if not self._enabled:
             return outputs
@@ -112,18 +108,23 @@ class GradScaler:
                 f"already {visit.stage}, and a second division would shrink its gradients again. "
                 "Call update() at the end of the iteration."
             )
-        visit.found_inf = [unscale_and_check(grads, self._scale) for grads in _grad_lists(optimizer)]
+        grads = _gradients(optimizer)
+        visit.found_inf = unscale_and_check(grads, self._scale) if grads else None
         visit.stage = "unscaled"
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         """optimizer.step(*args, **kwargs) unless a gradient is inf or NaN; returns its result, or None.
 
-        Raises RuntimeError for a second step() since update(), for a closure, if no gradient is there, and
-        as unscale_().
+        Raises RuntimeError for a second step() since update(), for a closure, if no gradient is there, and as
+        unscale_().
         """
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
-        _refuse_closure(args, kwargs)
+        if args or "closure" in kwargs:
+            raise RuntimeError(
+                "expected step() without a closure, got one: it would compute gradients that nobody unscales. "
+                "Call backward() before step()."
+            )
         self._check_used("step")
         visit = self._visits[id(optimizer)]
         if visit.stage == "stepped":
@@ -133,14 +134,13 @@ class GradScaler:
             )
         if visit.stage == "ready":
             self.unscale_(optimizer)
-        if not visit.found_inf:
+        if visit.found_inf is None:
             raise RuntimeError(
                 "expected gradients to check for inf, but every .grad of this optimizer is None. "
                 "Call scaler.scale(loss).backward() first (MasterWeights: then collect_grads())."
             )
-        result = None if _any(visit.found_inf) else optimizer.step(*args, **kwargs)
         visit.stage = "stepped"
-        return result
+        return None if visit.found_inf else optimizer.step(*args, **kwargs)
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
         """End of the iteration: adapt S, or set it to `new_scale`. Raises RuntimeError without any unscaling."""
@@ -150,17 +150,17 @@ class GradScaler:
         if new_scale is not None:
             self._scale = _float32(float(new_scale))
         else:
-            found = [flag for visit in self._visits.values() for flag in visit.found_inf]
+            found = [visit.found_inf for visit in self._visits.values() if visit.found_inf is not None]
             if not found:
                 raise RuntimeError(
                     "expected unscaled gradients since the last update(), got none. "
                     "Call step(optimizer) or unscale_(optimizer) before update()."
                 )
-            self._adapt(_any(found))
+            self._adapt(any(found))
         self._visits.clear()
 
     def _adapt(self, found_inf: bool) -> None:
-        """The rule itself. S is float32, as torch keeps it, so that both round alike."""
+        """The rule itself. S is FP32, as torch keeps it, so that both round alike."""
         if self._growth_interval is None:
             return
         if found_inf:
@@ -185,9 +185,7 @@ class GradScaler:
 
         Only a static scaler's cannot be loaded into torch's: its growth_interval is None.
         """
-        if not self._enabled:
-            return {}
-        return {key: getattr(self, "_" + key.lstrip("_")) for key in STATE_KEYS}
+        return {key: getattr(self, "_" + key.lstrip("_")) for key in STATE_KEYS} if self._enabled else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where state_dict() was taken. Raises ValueError if a key is missing; then nothing changed."""
@@ -202,14 +200,6 @@ class GradScaler:
         for key in STATE_KEYS:
             setattr(self, "_" + key.lstrip("_"), state_dict[key])
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle; raises RuntimeError in the middle of an iteration, whose notes name optimizers by id."""
-        if self._visits:
-            raise RuntimeError(
-                "expected to be pickled between iterations, got optimizers waiting for update()."
-            )
-        return self.__dict__
-
     def _check_used(self, method: str) -> None:
         if not self._used:
             raise RuntimeError(
@@ -218,18 +208,29 @@ class GradScaler:
             )
 
 
-def unscale_and_check(grads: list[Tensor], scale: float) -> Tensor:
-    """Divide all gradients by `scale` in place; bool []: was one of them inf or NaN before?
+def _gradients(optimizer: Optimizer) -> list[Tensor]:
+    """All gradients of an optimizer. Raises ValueError for FP16 ones: dividing them by S flushes them after all."""
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if any(grad.dtype == torch.float16 for grad in grads):
+        raise ValueError(
+            "expected gradients in FP32, got FP16: divided by the scale, they would underflow again. Keep the "
+            "weights in FP32 under autocast, or step on FP32 copies (MasterWeights)."
+        )
+    return grads
 
-    grads  any shapes, one dtype, one device. Bit-equal to torch's kernel: 1/S is rounded to float32, then
-           multiplied. The check comes first: with S below 1 the division itself may overflow.
-    """
-    inverse = torch.tensor(scale, dtype=torch.float64).reciprocal().float().item()  # as torch, 1/0 is inf
-    norms = []
-    for piece in _pieces(grads):
-        norms += torch._foreach_norm(piece, 2, dtype=_norm_dtype(piece[0]))
-        suspects = piece  # kept for the rare exact look below, which must see them before the product
-        if piece[0].device.type == "cpu" and not _all_finite(norms[-len(piece) :]):
-            norms[-len(piece) :] = [_exact(grad) for grad in suspects]
-        torch._foreach_mul_(piece, inverse)
-    return ~torch.stack(norms).isfinite().all()
+
+def _check_settings(init_scale, growth_factor, backoff_factor, growth_interval) -> None:
+    if not 0 < init_scale < math.inf:
+        raise ValueError(f"init_scale must be a positive number; got {init_scale}.")
+    if not growth_factor > 1:
+        raise ValueError(f"growth_factor must be above 1, or the scale never grows; got {growth_factor}.")
+    if not 0 < backoff_factor < 1:
+        raise ValueError(f"backoff_factor must lie between 0 and 1; got {backoff_factor}.")
+    if growth_interval is not None and growth_interval < 1:
+        raise ValueError(
+            f"growth_interval must be at least 1, or None for static scaling; got {growth_interval}."
+        )
+
+
+def _float32(value: float) -> float:
+    return torch.tensor(value, dtype=torch.float32).item()

@@ -2,7 +2,7 @@
 
 A tensor core multiplies 16-bit numbers, adds the products up in FP32 and rounds the sum once, at the end. Few CPUs have
 such instructions for FP16; without them one product of two matrices takes seconds. This mode takes every product of
-FP16 matrices, forward and backward, computes it in FP32 and rounds the result. Everything else stays a real FP16 tensor:
+FP16 matrices, forward and backward, computes it in FP32 and rounds the result. The rest stays a real FP16 tensor:
 weights, activations and gradients have 16 bits and overflow and underflow as on a GPU.
 
     with tensor_core():
