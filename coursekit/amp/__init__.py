@@ -4,7 +4,8 @@ tensor_core      FP16 by rounding, on a processor that has no FP16 products
 master_weights   FP32 copies that the optimizer steps on
 grad_stats       which gradients a format flushes to zero, by layer
 unscale          divide all gradients by the loss scale and find inf and NaN
-grad_scaler      static and dynamic loss scaling, equal to torch.amp.GradScaler
+loss_scale       the rule by which the loss scale finds its value
+grad_scaler      scale, unscale, step, update in the right order: equal to torch.amp.GradScaler
 autocast_policy  which operation runs in which dtype, as a table per device
 autocast         the policy applied to every operation of a block, equal to torch.autocast
 recorder         which operation ran in which dtype

@@ -4,19 +4,18 @@
     scaler.step(optimizer)            # divide by S; if a gradient is inf or NaN, leave this step out
     scaler.update()                   # S too large (a step was left out): halve it; long quiet: double it
 
-Nobody knows the best S, so the scaler finds it from below and above: S grows until a gradient overflows, one step is
-lost, S shrinks. `growth_interval=None` never changes S: static scaling, still without the broken steps.
+The rule by which S changes is `loss_scale`, the arithmetic on the gradients is `unscale`. What is left is the order of
+calls, and this module watches over it: a gradient divided twice or not at all would train without a word.
 
 Unlike torch's: no `device` argument (S is a Python float, moved to where it is needed); misuse raises RuntimeError or
-ValueError where torch has an AssertionError; optimizers with fused=True are unscaled here, not in their kernel.
+ValueError where torch has an AssertionError; optimizers with fused=True are unscaled here, not in their kernel; a GPU
+is waited for once per unscale_(), and in torch once per step().
 
-Source: torch/amp/grad_scaler.py; ATen/native/cuda/AmpKernels.cu; Micikevicius et al., Mixed Precision Training, ICLR
-2018, section 3.2 (arXiv:1710.03740).
+Source: torch/amp/grad_scaler.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from coursekit.amp.loss_scale import LossScale, float32
 from coursekit.amp.unscale import unscale_and_check
 
 STATE_KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
@@ -42,17 +42,15 @@ class _Visit:
 class GradScaler:
     """Scales the loss, unscales the gradients, leaves out broken steps and adapts the scale.
 
-    init_scale       S of the first iteration
-    growth_factor    S is multiplied by it after `growth_interval` good iterations in a row; above 1
-    backoff_factor   S is multiplied by it after an iteration with inf or NaN; below 1
-    growth_interval  None: S stays what it is
-    enabled          False: scale() and step() pass everything on, the rest does nothing
+    init_scale, growth_factor, backoff_factor, growth_interval  as in LossScale; a growth_interval of None never
+             changes S: static scaling, still without the broken steps
+    enabled  False: scale() and step() pass everything on, the rest does nothing
 
     >>> scaler = GradScaler(init_scale=4.0)
     >>> scaler.scale(torch.tensor(0.5))
     tensor(2.)
 
-    Raises ValueError for a scale that is not positive, factors on the wrong side of 1 and an interval below 1.
+    Raises ValueError for settings that LossScale refuses, unless disabled.
     """
 
     def __init__(
@@ -63,12 +61,8 @@ class GradScaler:
         growth_interval: int | None = 2000,
         enabled: bool = True,
     ):
-        if enabled:
-            _check_settings(init_scale, growth_factor, backoff_factor, growth_interval)
-        self._scale = _float32(init_scale)
-        self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
-        self._growth_interval = growth_interval
-        self._growth_tracker = 0  # good iterations since S last changed
+        settings = init_scale, growth_factor, backoff_factor, growth_interval
+        self._rule = LossScale(*settings) if enabled else None
         self._enabled = enabled
         self._used = False  # without scale() the gradients would be shrunk and never grown
         self._visits: dict[int, _Visit] = defaultdict(_Visit)
@@ -83,7 +77,7 @@ class GradScaler:
             return outputs
         self._used = True
         if isinstance(outputs, Tensor):
-            return outputs * torch.full((), self._scale, dtype=torch.float32, device=outputs.device)
+            return outputs * torch.full((), self._rule.scale, dtype=torch.float32, device=outputs.device)
         if not isinstance(outputs, Iterable):
             raise TypeError(
                 f"expected a tensor or an iterable of tensors to scale, got {type(outputs).__name__}. "
@@ -109,7 +103,7 @@ class GradScaler:
                 "Call update() at the end of the iteration."
             )
         grads = _gradients(optimizer)
-        visit.found_inf = unscale_and_check(grads, self._scale) if grads else None
+        visit.found_inf = unscale_and_check(grads, self._rule.scale) if grads else None
         visit.stage = "unscaled"
 
     def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
@@ -148,7 +142,7 @@ class GradScaler:
             return
         self._check_used("update")
         if new_scale is not None:
-            self._scale = _float32(float(new_scale))
+            self._rule.scale = float32(float(new_scale))
         else:
             found = [visit.found_inf for visit in self._visits.values() if visit.found_inf is not None]
             if not found:
@@ -156,26 +150,12 @@ class GradScaler:
                     "expected unscaled gradients since the last update(), got none. "
                     "Call step(optimizer) or unscale_(optimizer) before update()."
                 )
-            self._adapt(any(found))
+            self._rule.update(any(found))
         self._visits.clear()
-
-    def _adapt(self, found_inf: bool) -> None:
-        """The rule itself. S is FP32, as torch keeps it, so that both round alike."""
-        if self._growth_interval is None:
-            return
-        if found_inf:
-            self._scale = _float32(self._scale * self._backoff_factor)
-            self._growth_tracker = 0
-            return
-        self._growth_tracker += 1
-        if self._growth_tracker == self._growth_interval:
-            grown = _float32(self._scale * self._growth_factor)
-            self._scale = grown if math.isfinite(grown) else self._scale  # years without an overflow
-            self._growth_tracker = 0
 
     def get_scale(self) -> float:
         """S, or 1.0 if not enabled."""
-        return self._scale if self._enabled else 1.0
+        return self._rule.scale if self._enabled else 1.0
 
     def is_enabled(self) -> bool:
         return self._enabled
@@ -185,10 +165,13 @@ class GradScaler:
 
         Only a static scaler's cannot be loaded into torch's: its growth_interval is None.
         """
-        return {key: getattr(self, "_" + key.lstrip("_")) for key in STATE_KEYS} if self._enabled else {}
+        return {key: getattr(self._rule, key.lstrip("_")) for key in STATE_KEYS} if self._enabled else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where state_dict() was taken. Raises ValueError if a key is missing; then nothing changed."""
+        """Continue where state_dict() was taken.
+
+        Raises ValueError if a key is missing, or for a value that LossScale refuses; then nothing changed.
+        """
         if not self._enabled:
             return
         missing = [key for key in STATE_KEYS if key not in state_dict]
@@ -197,8 +180,7 @@ class GradScaler:
                 f"expected a state dict with {', '.join(STATE_KEYS)}; missing: {', '.join(missing)}. "
                 "The state of a disabled scaler is empty: save it from an enabled one."
             )
-        for key in STATE_KEYS:
-            setattr(self, "_" + key.lstrip("_"), state_dict[key])
+        self._rule = LossScale(**{key.lstrip("_"): state_dict[key] for key in STATE_KEYS})
 
     def _check_used(self, method: str) -> None:
         if not self._used:
@@ -217,20 +199,3 @@ def _gradients(optimizer: Optimizer) -> list[Tensor]:
             "weights in FP32 under autocast, or step on FP32 copies (MasterWeights)."
         )
     return grads
-
-
-def _check_settings(init_scale, growth_factor, backoff_factor, growth_interval) -> None:
-    if not 0 < init_scale < math.inf:
-        raise ValueError(f"init_scale must be a positive number; got {init_scale}.")
-    if not growth_factor > 1:
-        raise ValueError(f"growth_factor must be above 1, or the scale never grows; got {growth_factor}.")
-    if not 0 < backoff_factor < 1:
-        raise ValueError(f"backoff_factor must lie between 0 and 1; got {backoff_factor}.")
-    if growth_interval is not None and growth_interval < 1:
-        raise ValueError(
-            f"growth_interval must be at least 1, or None for static scaling; got {growth_interval}."
-        )
-
-
-def _float32(value: float) -> float:
-    return torch.tensor(value, dtype=torch.float32).item()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coursekit.amp.grad_scaler import GradScaler
+from coursekit.amp.loss_scale import LossScale
 
 SPECIALS = (math.inf, -math.inf, math.nan)
 
@@ -81,25 +82,44 @@ def test_any_pattern_and_any_settings_equal_torch(pattern, interval, growth, bac
     assert drive(GradScaler(**chosen), pattern) == drive(theirs(**chosen), pattern)
 
 
-def _keeps_counting(scaler, found_inf):
-    tracker = scaler._growth_tracker
-    GradScaler._adapt(scaler, found_inf)
-    if found_inf:
-        scaler._growth_tracker = tracker
+class KeepsCounting(LossScale):
+    """Wrong: an inf shrinks the scale, but does not start the count of good iterations again."""
+
+    def update(self, found_inf):
+        tracker = self.growth_tracker
+        super().update(found_inf)
+        self.growth_tracker = tracker if found_inf else self.growth_tracker
 
 
-def _one_late(scaler, found_inf):
-    scaler._growth_interval += 1
-    GradScaler._adapt(scaler, found_inf)
-    scaler._growth_interval -= 1
+class Late(LossScale):
+    """Wrong: grows one good iteration too late."""
+
+    def update(self, found_inf):
+        self.growth_interval += 1
+        super().update(found_inf)
+        self.growth_interval -= 1
 
 
-@pytest.mark.parametrize("planted", [_keeps_counting, _one_late])
-def test_planted_bugs_are_caught(planted):
-    """Sharp enough for a counter that an inf does not reset, and for an interval one too long."""
+class Forgets(GradScaler):
+    """Wrong: the step is done although a gradient is inf."""
+
+    def step(self, optimizer):
+        self.unscale_(optimizer)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("planted", [KeepsCounting, Late])
+def test_a_wrong_rule_is_caught(planted):
+    wrong = GradScaler(growth_interval=4)
+    wrong._rule = planted(growth_interval=4)
     pattern = random_pattern(500, 0.05, 0)
-    wrong = type("Wrong", (GradScaler,), {"_adapt": planted})(growth_interval=4)
-    assert drive(wrong, pattern) != drive(theirs(growth_interval=4), pattern)
+    assert drive(wrong, pattern)[0] != drive(theirs(growth_interval=4), pattern)[0]
+
+
+def test_a_step_that_is_not_skipped_is_caught():
+    pattern = random_pattern(500, 0.05, 0)
+    wrong, reference = Forgets(growth_interval=4), theirs(growth_interval=4)
+    assert drive(wrong, pattern)[1] != drive(reference, pattern)[1]
 
 
 def test_static_scaling_never_changes_the_scale_and_still_skips():
@@ -115,13 +135,14 @@ def network(seed=0):
     return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.GELU(), torch.nn.Linear(8, 1))
 
 
-def train(scaler, model, steps=12):
+def train(scaler, model, steps=12, dtype=torch.float32):
     """Two optimizers, clipping after unscaling, and an overflow in the second one at every fourth step."""
     first, second = torch.optim.AdamW(model[0].parameters()), torch.optim.SGD(model[2].parameters(), lr=0.1)
     generator = torch.Generator().manual_seed(1)
     for step in range(steps):
         model.zero_grad()
-        scaler.scale(model(torch.randn(16, 6, generator=generator)).square().mean()).backward()
+        x = torch.randn(16, 6, generator=generator).to(dtype)
+        scaler.scale(model(x).square().mean()).backward()
         if step % 4 == 3:
             model[2].weight.grad[0, 0] = math.inf
         scaler.unscale_(first)
@@ -165,6 +186,43 @@ def test_a_disabled_scaler_passes_everything_on(make):
     scaler.scale(weight.sum()).backward()
     scaler.unscale_(optimizer), scaler.step(optimizer), scaler.update()
     assert weight.item() == 0.0 and scaler.state_dict() == {} and scaler.get_scale() == 1.0
+
+
+def embedding_step(scaler, indices):
+    """One step of SGD on a sparse gradient in which an index may occur twice: the weights after it."""
+    torch.manual_seed(0)
+    table = torch.nn.Embedding(8, 3, sparse=True)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+    scaler.scale(table(torch.tensor(indices)).square().sum()).backward()
+    assert table.weight.grad.is_sparse
+    scaler.step(optimizer), scaler.update()
+    return table.weight.detach()
+
+
+def test_sparse_gradients_equal_torch():
+    ours, reference = embedding_step(GradScaler(), [1, 5, 1]), embedding_step(theirs(), [1, 5, 1])
+    assert torch.equal(ours, reference)
+    torch.manual_seed(0)
+    moved = (ours != torch.nn.Embedding(8, 3).weight).any(1)
+    assert moved.tolist() == [k in (1, 5) for k in range(8)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_in_bf16_and_in_float64_equal_torch(dtype):
+    ours, reference = GradScaler(growth_interval=2), theirs(growth_interval=2)
+    results = [train(scaler, network().to(dtype), dtype=dtype) for scaler in (ours, reference)]
+    assert torch.equal(*results) and ours.get_scale() == reference.get_scale()
+
+
+def test_a_new_scale_is_set_as_torch_sets_it():
+    """By hand, from a number or a tensor; the count of good iterations goes on."""
+    ours, reference = GradScaler(growth_interval=3), theirs(growth_interval=3)
+    for scaler in (ours, reference):
+        drive(scaler, [1.0, 1.0])
+        scaler.update(0.1)
+        assert scaler.get_scale() == torch.tensor(0.1).item()
+        scaler.update(torch.tensor(8.0))
+    assert drive(ours, [1.0] * 5) == drive(reference, [1.0] * 5)
 
 
 def prepared(dtype=torch.float32):
@@ -213,19 +271,11 @@ def test_fp16_gradients_are_refused(make):
         scaler.step(optimizer)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("init_scale", 0.0),
-        ("init_scale", math.inf),
-        ("growth_factor", 1.0),
-        ("backoff_factor", 1.0),
-        ("growth_interval", 0),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(setting, value):
-    with pytest.raises(ValueError, match=setting):
-        GradScaler(**{setting: value})
+def test_settings_that_cannot_work_are_refused_unless_disabled():
+    with pytest.raises(ValueError, match="growth_factor"):
+        GradScaler(growth_factor=1.0)
+    GradScaler(growth_factor=1.0, enabled=False)
+    torch.amp.GradScaler("cpu", growth_factor=1.0, enabled=False)
 
 
 def test_only_tensors_are_scaled_and_a_whole_state_is_loaded():
@@ -234,6 +284,8 @@ def test_only_tensors_are_scaled_and_a_whole_state_is_loaded():
     scaler = GradScaler(init_scale=2.0)
     with pytest.raises(ValueError, match="missing: growth_interval"):
         scaler.load_state_dict({k: v for k, v in scaler.state_dict().items() if k != "growth_interval"})
+    with pytest.raises(ValueError, match="scale must be a positive number"):
+        scaler.load_state_dict(scaler.state_dict() | {"scale": math.nan})
     assert scaler.get_scale() == 2.0
 
 

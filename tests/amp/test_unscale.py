@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from coursekit.amp.unscale import all_finite, unscale_and_check
+from coursekit.amp.unscale import BATCH, all_finite, batches, unscale_and_check
 
 SCALES = [65536.0, 1.0, 3.0, 0.1, 2.0**-20, 2.0**100, 1e-42]
 
@@ -59,20 +59,58 @@ def test_the_check_sees_the_gradients_before_the_division():
     assert grads[0].item() == math.inf
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_dtypes_mixed_into_one_call(dtype):
-    grads = [torch.tensor([8.0, 16.0]), torch.tensor([32.0], dtype=dtype)]
-    assert unscale_and_check(grads, 8.0) is False
-    assert [g.tolist() for g in grads] == [[1.0, 2.0], [4.0]]
+@pytest.mark.parametrize("special", [math.inf, -math.inf, math.nan])
+def test_one_special_number_is_found_wherever_it_hides(special):
+    """Every length to 70 and every place in it: all the tails of a vectorised loop."""
+    for length in range(1, 71):
+        for place in range(length):
+            x = torch.ones(length)
+            x[place] = special
+            assert not all_finite([x]), (length, place)
 
 
-def test_sparse_gradients_are_added_up_before_they_are_judged():
-    """Two entries for row 1, each finite, whose sum is not."""
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [65536.0, 3.0, 0.1])
+def test_other_dtypes_equal_torch_in_one_call(dtype, scale):
+    fp32, other = random_grads(1), [g.to(dtype) for g in random_grads(2)]
+    expected, found = zip(*(by_torch(grads, scale) for grads in (fp32, other)), strict=True)
+    grads = [g.clone() for pair in zip(fp32, other, strict=True) for g in pair]  # FP32 and the other in turns
+    assert unscale_and_check(grads, scale) is any(found)
+    for ours, theirs in zip(grads[::2] + grads[1::2], expected[0] + expected[1], strict=True):
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+
+
+def test_empty_and_transposed_gradients_equal_torch():
+    grads = [torch.empty(0), torch.randn(5, 3).t(), torch.randn(8)[::2], torch.empty(3, 0)]
+    expected, _ = by_torch(grads, 3.0)
+    assert unscale_and_check(grads, 3.0) is False
+    assert all(torch.equal(a, b) for a, b in zip(grads, expected, strict=True))
+
+
+def test_batches_hold_every_gradient_once_and_fit_the_cache():
+    sizes = [BATCH // 2, BATCH // 2, 1, 3 * BATCH, 5, BATCH, BATCH // 3]
+    grads = [torch.empty(size, dtype=dtype) for size in sizes for dtype in (torch.float32, torch.float16)]
+    made = list(batches(grads))
+    assert sorted(id(t) for batch in made for t in batch) == sorted(map(id, grads))
+    for batch in made:
+        assert len({t.dtype for t in batch}) == 1
+        assert len(batch) == 1 or sum(t.numel() for t in batch) <= BATCH
+    assert [[t.numel() for t in batch] for batch in made][:2] == [[BATCH // 2] * 2, [1]]
+
+
+def test_an_inf_in_any_batch_is_found():
+    for bad in range(4):
+        grads = [torch.ones(BATCH) for _ in range(4)]
+        grads[bad][-1] = math.inf
+        assert unscale_and_check(grads, 2.0) is True
+        assert all(g[0] == 0.5 for g in grads)
+
+
+def test_values_of_a_sparse_gradient_are_judged_and_divided_one_by_one_as_in_torch():
+    """Two entries for row 1, each finite, whose sum is finite only after the division."""
     sparse = torch.sparse_coo_tensor([[1, 1]], [3e38, 3e38], (4,), check_invariants=True)
-    assert unscale_and_check([sparse], 2.0) is True
-    fine = torch.sparse_coo_tensor([[1, 1]], [1.0, 3.0], (4,), check_invariants=True)
-    assert unscale_and_check([fine], 2.0) is False
-    assert fine.to_dense().tolist() == [0.0, 2.0, 0.0, 0.0]
+    assert unscale_and_check([sparse], 2.0) is False
+    assert sparse.to_dense().tolist() == [0.0, torch.tensor(3e38).item(), 0.0, 0.0]
 
 
 def test_nothing_to_do():
