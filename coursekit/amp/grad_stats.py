@@ -10,9 +10,12 @@ every gradient of a weight is made from them: `activation_gradients` listens in 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +31,7 @@ class Shares:
 
     zero       becomes zero
     subnormal  stays, with fewer digits than the format has
-    overflow   becomes inf or NaN
+    overflow   becomes inf or NaN (a format that has neither clips instead, which counts nowhere)
     """
 
     name: str
@@ -39,7 +42,7 @@ class Shares:
 
     def __str__(self) -> str:
         return (
-            f"{self.name:34} {self.numbers:9,} numbers: {self.zero:7.2%} zero, "
+            f"{self.name:46} {self.numbers:9,} numbers: {self.zero:7.2%} zero, "
             f"{self.subnormal:7.2%} subnormal, {self.overflow:7.2%} overflow"
         )
 
@@ -85,12 +88,15 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
 def largest_safe_scale(tensors: Iterable[Tensor], fmt: FloatSpec) -> float:
     """The largest power of two by which the largest of all numbers can be multiplied without overflow.
 
-    1.0 if all are zero. Numbers just above the format's largest still round down to it; the limit is kept here.
+    1.0 if all are zero. Inf and NaN are left out, since no scale helps them. Numbers just above the format's largest
+    still round down to it; the limit is kept here.
     """
-    largest = max((t.detach().abs().max().item() for t in tensors), default=0.0)
+    finite = (t.detach()[t.isfinite()].abs() for t in tensors)
+    largest = max((t.max().item() for t in finite if len(t)), default=0.0)
     if largest == 0.0:
         return 1.0
-    return 2.0 ** torch.tensor(finfo(fmt).max / largest, dtype=torch.float64).log2().floor().item()
+    _, exponent = math.frexp(finfo(fmt).max / largest)  # 2^(exponent - 1) <= quotient < 2^exponent
+    return math.ldexp(1.0, exponent - 1)
 
 
 def exponents(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,19 +110,21 @@ def exponents(x: Tensor) -> tuple[Tensor, Tensor]:
 def activation_gradients(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """{name of a module without children: gradient of the loss by its output}, filled while backward runs inside.
 
-    Of a module that is called several times, the last call's. The hooks are gone afterwards, whatever happens.
+    A module that is called again (shared layers, micro-batches) has a key for each call: "act", "act#2" and so on.
+    All hooks are gone afterwards, whatever happens.
     """
     found: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
+    handles = []
 
-    def listen(name):
-        def hook(module, inputs, outputs):
-            if isinstance(outputs, Tensor) and outputs.requires_grad:
-                outputs.register_hook(lambda grad: found.__setitem__(name, grad.detach().clone()))
-
-        return hook
+    def listen(name, module, inputs, output):
+        if isinstance(output, Tensor) and output.requires_grad:
+            calls[name] += 1
+            key = name if calls[name] == 1 else f"{name}#{calls[name]}"
+            handles.append(output.register_hook(lambda grad: found.__setitem__(key, grad.detach().clone())))
 
     leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
-    handles = [module.register_forward_hook(listen(name)) for name, module in leaves]
+    handles += [module.register_forward_hook(partial(listen, name)) for name, module in leaves]
     try:
         yield found
     finally:

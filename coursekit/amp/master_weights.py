@@ -26,7 +26,7 @@ from torch import Tensor
 class MasterWeights:
     """FP32 masters of the trainable parameters, in their order; `masters[i]` belongs to `parameters[i]`.
 
-    Parameters in FP32 are their own masters: nothing is copied. Raises ValueError if nothing is trainable.
+    Parameters in FP32 or FP64 are their own masters: nothing is copied. Raises ValueError if nothing is trainable.
     """
 
     def __init__(self, parameters: Iterable[Tensor]):
@@ -38,7 +38,10 @@ class MasterWeights:
         self.masters = [_master_of(p) for p in self.parameters]
 
     def collect_grads(self) -> None:
-        """Move every gradient to its master, in FP32, and free the 16-bit one. A missing gradient stays missing."""
+        """Move every gradient to its master, in FP32, and free the 16-bit one. A missing gradient stays missing.
+
+        Once a step, after its last backward(): what a master had before is replaced, not added to.
+        """
         for parameter, master in self._copied():
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -48,6 +51,11 @@ class MasterWeights:
         """Give the model its masters, rounded to its dtype."""
         for parameter, master in self._copied():
             parameter.copy_(master)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients, of the model and of the masters."""
+        for tensor in (*self.parameters, *self.masters):
+            tensor.grad = None
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         """The masters. Save them with the optimizer: the model's own weights have lost the digits below 16 bits."""
@@ -71,6 +79,6 @@ class MasterWeights:
 
 
 def _master_of(parameter: Tensor) -> Tensor:
-    if parameter.dtype == torch.float32:
+    if torch.finfo(parameter.dtype).bits >= 32:
         return parameter
     return parameter.detach().float().requires_grad_()

@@ -20,10 +20,8 @@ def gradients(model, step):
     return [torch.randn(p.shape, generator=generator).to(p.dtype) for p in model.parameters()]
 
 
-@pytest.mark.parametrize("dtype", LOW)
-def test_masters_equal_fp32_training_on_the_same_gradients(dtype):
-    """An FP32 model that starts at the same weights and gets the same gradients ends at the masters, bit for bit."""
-    model, reference = network(dtype), network(dtype).float()
+def check_against_fp32(dtype, device="cpu"):
+    model, reference = network(dtype).to(device), network(dtype).float().to(device)
     masters = MasterWeights(model.parameters())
     optimizer = torch.optim.AdamW(masters.masters, lr=1e-3)
     expected = torch.optim.AdamW(reference.parameters(), lr=1e-3)
@@ -31,7 +29,7 @@ def test_masters_equal_fp32_training_on_the_same_gradients(dtype):
         for p, q, grad in zip(
             model.parameters(), reference.parameters(), gradients(model, step), strict=True
         ):
-            p.grad, q.grad = grad, grad.float()
+            p.grad, q.grad = grad.to(device), grad.float().to(device)
         masters.collect_grads()
         optimizer.step(), expected.step()
         masters.copy_back()
@@ -40,6 +38,18 @@ def test_masters_equal_fp32_training_on_the_same_gradients(dtype):
     ):
         assert torch.equal(master, fp32)
         assert parameter.dtype == dtype and torch.equal(parameter, fp32.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_masters_equal_fp32_training_on_the_same_gradients(dtype):
+    """An FP32 model that starts at the same weights and gets the same gradients ends at the masters, bit for bit."""
+    check_against_fp32(dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", LOW)
+def test_masters_on_a_gpu_equal_fp32_training(dtype):
+    check_against_fp32(dtype, "cuda")
 
 
 @pytest.mark.parametrize("dtype", LOW)
@@ -60,14 +70,39 @@ def test_updates_too_small_for_the_weight_add_up_in_the_master(dtype):
     assert with_master.item() == pytest.approx(0.9, rel=2**-8)
 
 
-def test_fp32_parameters_are_their_own_masters():
-    model = network()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_wide_parameters_are_their_own_masters_and_train_as_without(dtype):
+    model, plain = network(dtype), network(dtype)
     masters = MasterWeights(model.parameters())
     assert all(m is p for m, p in zip(masters.masters, model.parameters(), strict=True))
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-    masters.collect_grads(), masters.copy_back()
-    assert all(p.grad is not None for p in model.parameters())
+    runs = [(model, torch.optim.AdamW(masters.masters)), (plain, torch.optim.AdamW(plain.parameters()))]
+    for step in range(5):
+        for trained, optimizer in runs:
+            for p, grad in zip(trained.parameters(), gradients(trained, step), strict=True):
+                p.grad = grad
+            masters.collect_grads(), optimizer.step(), masters.copy_back()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), plain.parameters(), strict=True))
+
+
+def test_a_model_of_several_dtypes_has_masters_where_they_are_needed():
+    model = network(torch.bfloat16)
+    model[2].float()  # as a norm or a head that is kept in FP32
+    masters = MasterWeights(model.parameters())
+    own = [m is p for m, p in zip(masters.masters, masters.parameters, strict=True)]
+    assert own == [False, False, True, True]
+    assert {m.dtype for m in masters.masters} == {torch.float32}
+
+
+def test_zero_grad_forgets_the_gradients_of_both():
+    model = network(torch.bfloat16)
+    masters = MasterWeights(model.parameters())
+    for collect in (True, False):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        if collect:
+            masters.collect_grads()
+    masters.zero_grad()
+    assert all(t.grad is None for t in (*masters.masters, *model.parameters()))
 
 
 def test_frozen_parameters_have_no_master_and_a_missing_gradient_stays_missing():
