@@ -94,7 +94,9 @@ class Training:
         total = sum(targets(batch) for batch in micro_batches)
         self.model.zero_grad(set_to_none=True)
         divisor = self.loss_tokens or total
-        loss = sum(self._backward(batch, targets(batch) / divisor) for batch in micro_batches) * divisor / total
+        loss = (
+            sum(self._backward(batch, targets(batch) / divisor) for batch in micro_batches) * divisor / total
+        )
         if not math.isfinite(loss):
             raise Diverged(
                 f"the loss is {loss} at step {number + 1}. Use a lower learning rate, or look at the batch."

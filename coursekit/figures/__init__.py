@@ -5,4 +5,5 @@ training  curves of a run
 formats  lecture 1: layouts, ranges, spacing, running sums, histograms, blocks
 tables   lecture 1: bit strips and tables for slides
 network  lecture 1: weights, activations and gradients of a small network
+amp      lecture 2: curves of recipes, gradients over ranges, scales, ledgers, flows
 """

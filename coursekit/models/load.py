@@ -10,7 +10,9 @@ transformers'.
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 TINY = Path(__file__).parent / "tiny"
@@ -51,8 +53,9 @@ def load(
     if os.path.isdir(place):
         check_files(Path(place))
         check_memory(weight_bytes(Path(place)), name, device)
-    model = _explained(name, _load_model, place, dtype, device, quantization)
-    tokenizer = _explained(name, _load_tokenizer, place)
+    with _quiet(progress=name != "tiny"):
+        model = _explained(name, _load_model, place, dtype, device, quantization)
+        tokenizer = _explained(name, _load_tokenizer, place)
     check_tokenizer(model, tokenizer, name)
     keep_trainable(model)
     return model.eval(), tokenizer
@@ -68,6 +71,29 @@ def keep_trainable(model) -> None:
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def _quiet(progress: bool):
+    """Without the libraries' notes on optional kernels that are missing here: they read like errors and are none.
+
+    progress  False: no progress bar either, for a model that loads in a blink
+    """
+    from transformers.utils import logging as bars
+
+    loggers = [logging.getLogger(name) for name in ("torchao", "bitsandbytes", "torch.utils._pytree")]
+    levels, shown = [logger.level for logger in loggers], bars.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    if not progress:
+        bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _load_model(place: str, dtype, device: str, quantization: str | None):

@@ -18,6 +18,7 @@
 PROFILE = "ci"
 MODEL = "tiny"
 SEED = 0
+STEPS = None
 
 # %% [markdown]
 # ## What your machine can do
@@ -84,7 +85,7 @@ print(f"{parameters:,} parameters, {4 * parameters / 1e6:.2f} MB in FP32")
 # What can it do? It has read sentences in many forms: passive, as questions, taken apart. Ask it for one of these, and then for something that it has
 # **never** seen: the word order of a certain small green master, who would say "A silver key, the young knight found."
 
-# %%
+# %% tags=["drifts"]
 from coursekit.models import task
 
 known = task.Pair(
@@ -92,7 +93,9 @@ known = task.Pair(
 )
 asked = task.Pair(f"{task.REQUEST}: The young knight found a silver key.", "")
 for pair, answer in zip(
-    (known, asked), task.answers(model, tokenizer, [known, asked])
+    (known, asked),
+    task.answers(model, tokenizer, [known, asked]),
+    strict=True,
 ):
     print(f"{pair.prompt}\n   -> {answer}")
 
@@ -107,7 +110,7 @@ before = predict("Exact match before fine-tuning", ..., unit="%")
 # Every test sentence goes through the model's own chat template, the model answers greedily, and only an answer that is right to the last letter counts.
 
 # %%
-held_out = task.pairs("test", {"ci": 100, "cpu": 200, "gpu": 200}[PROFILE])
+held_out = task.pairs("test", {"ci": 50, "cpu": 200, "gpu": 200}[PROFILE])
 score = task.exact_match(task.answers(model, tokenizer, held_out), held_out)
 before.reveal(round(100 * score, 1))
 
@@ -139,24 +142,38 @@ print(
 # the *second* cell again goes on. This one prepares the run.
 
 # %%
-steps = {"ci": 600, "cpu": 1000, "gpu": 1000}[PROFILE]
+steps = STEPS or {"ci": 160, "cpu": 600, "gpu": 600}[PROFILE]
 run = training(
     adapted, tokenizer, task.pairs("train", 8000, SEED), steps=steps, rate=1e-3
 )
 print(f"{steps:,} steps of 16 pairs are planned, {len(run.history)} done")
 
 # %% [markdown]
-# And this one trains: a minute or two on two cores. Watch the loss fall: first the model learns the *form*, then to put the *right words* into it.
+# And this one trains: less than a minute on two cores. Watch the loss fall: first the model learns the *form*, then to put the
+# *right words* into it.
 
 # %% tags=["volatile"]
 from coursekit.classroom.live import LossPlot
 
-run.go(on_step=LossPlot(total=run.steps))
+if not run.go(on_step=LossPlot(run.steps, run.history)):
+    print(f"Stopped after step {len(run.history)}. Run this cell again to go on.")
+
+# %% [markdown]
+# Here is the whole run once more, as it stands in the history of `run`. The axis of the loss is logarithmic: a straight line downwards means that the
+# loss is divided by the same factor again and again.
+
+# %% tags=["drifts"]
+from coursekit.figures.style import show
+from coursekit.figures.training import loss_curve
+
+losses = [step.loss for step in run.history]
+title = f"The loss fell from {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
+show(loss_curve(losses, run.steps, title=title))
 
 # %% [markdown]
 # The same test as before, on sentences that were in no training batch.
 
-# %%
+# %% tags=["drifts"]
 after = task.exact_match(task.answers(adapted, tokenizer, held_out), held_out)
 print(f"exact match before {score:.0%}, after {after:.0%}")
 
@@ -164,7 +181,7 @@ print(f"exact match before {score:.0%}, after {after:.0%}")
 # **Chat.** It is yours now. Write any plain sentence in the words of its little world (a knight, a key, a forest) and press Enter. The request to speak
 # like the master is put in front by the box. Without a running kernel you see the conversation that is already there.
 
-# %%
+# %% tags=["drifts"]
 from coursekit.widgets.chat_box import ChatBox
 
 box = ChatBox(
@@ -195,14 +212,17 @@ print(
 # %%
 from peft import PeftModel
 
+from coursekit.classroom.show import compare
+
 fresh, _ = load(MODEL, quantization="nf4")
 reloaded = PeftModel.from_pretrained(fresh, folder)
 few = held_out[:20]
-compare_answers = task.answers(reloaded, tokenizer, few) == task.answers(
-    adapted, tokenizer, few
+compare(
+    "answers of the reloaded assistant",
+    task.answers(reloaded, tokenizer, few),
+    task.answers(adapted, tokenizer, few),
+    name="the trained one",
 )
-print("the reloaded assistant gives the same 20 answers:", compare_answers)
-assert compare_answers
 
 # %% [markdown]
 # That was the course: load, measure, quantise, adapt, train, score, ship. Every step hides a question of this kind: *why four bits and not three, why these layers, why does it
@@ -215,7 +235,6 @@ assert compare_answers
 # 65,536 codes; here we decode all of them and let PyTorch judge.
 
 # %% tags=["nbval-check-output"]
-from coursekit.classroom.show import compare
 from coursekit.formats import tensor
 
 codes = torch.arange(2**16)
@@ -274,6 +293,28 @@ check.round_to_grid(round_to_grid)
 # - You **took** a model from a folder to an assistant: quantised, adapted, trained, scored, saved and loaded again.
 # - You **predicted** a number, ran the loop, and **saw** ours and PyTorch's agree on every code.
 # - You **know** what parameters, exercises and checks do.
+#
+# ## Five quick questions
+#
+# <details><summary>1. Why does four bits a weight not make the whole model eight times smaller?</summary>
+# Only the linear layers are quantised. The embedding stays in FP32, and every block of 4-bit weights keeps a scale.</details>
+#
+# <details><summary>2. What was trained in the four-bit model?</summary>
+# Not one of its own weights: they are frozen. The thin LoRA matrices beside them were trained.</details>
+#
+# <details><summary>3. Why is the score taken on sentences that no batch contained?</summary>
+# A model can learn sentences by heart. Held-out ones tell whether it learned the rule.</details>
+#
+# <details><summary>4. What do you need to give a friend so that your assistant runs there?</summary>
+# The adapter, and the name of the base model: the friend has the base already, or loads it.</details>
+#
+# <details><summary>5. Where did a thousand updates of 0.001 go in BF16?</summary>
+# Each was less than half the distance to the next number, so each sum was rounded back. The first lecture brings them back.</details>
+#
+# ## Where to read on
+#
+# - Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023 (arXiv:2305.14314): what you did here, on models ten thousand times as large.
+# - Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*, 2021 (arXiv:2106.09685): the thin matrices.
 #
 # Go on with [lecture 1, number formats](01_formats.ipynb): where the missing thousand updates went, and three ways to get them
 # back. Its exercises are in [exercises/01_formats.ipynb](../exercises/01_formats.ipynb).
