@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def load(
         tokenizer = _explained(name, _load_tokenizer, place)
     check_tokenizer(model, tokenizer, name)
     keep_trainable(model)
+    # peft asks transformers 5.23 by an old name; a student can do nothing about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     return model.eval(), tokenizer
 
 

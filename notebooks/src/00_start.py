@@ -167,7 +167,9 @@ from coursekit.figures.style import show
 from coursekit.figures.training import loss_curve
 
 losses = [step.loss for step in run.history]
-title = f"The loss fell from {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
+title = (
+    f"The loss fell from {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
+)
 show(loss_curve(losses, run.steps, title=title))
 
 # %% [markdown]
@@ -210,9 +212,8 @@ print(
 # Loaded onto a fresh four-bit base, it must give the same answers, word for word. If it does not, something was lost on the way.
 
 # %%
-from peft import PeftModel
-
 from coursekit.classroom.show import compare
+from peft import PeftModel
 
 fresh, _ = load(MODEL, quantization="nf4")
 reloaded = PeftModel.from_pretrained(fresh, folder)

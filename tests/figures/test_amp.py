@@ -69,7 +69,9 @@ def test_bars_of_a_layer_add_up_and_the_worst_is_named():
 
 
 def test_skipped_steps_are_where_the_scale_fell():
-    assert "2 steps skipped, ends at 2 to the power of 8" in draw.scale_trajectory({"run": SCALES}).get_label()
+    assert (
+        "2 steps skipped, ends at 2 to the power of 8" in draw.scale_trajectory({"run": SCALES}).get_label()
+    )
 
 
 def test_a_ledger_adds_up():
