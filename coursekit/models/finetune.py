@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from coursekit.models import task
-from coursekit.models.load import load
+from coursekit.models.load import load, quiet
 from coursekit.training import IGNORED, Step, Training, warmup_then_line
 
 METHODS = ("full", "lora", "qlora")
@@ -77,10 +77,11 @@ def trainable(method: str, name: str = "tiny", seed: int = 0):
         return model, tokenizer
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    if method == "qlora":
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
-    return get_peft_model(model, config), tokenizer
+    with quiet():
+        if method == "qlora":
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        return get_peft_model(model, config), tokenizer
 
 
 def training(

@@ -54,7 +54,7 @@ def load(
     if os.path.isdir(place):
         check_files(Path(place))
         check_memory(weight_bytes(Path(place)), name, device)
-    with _quiet(progress=name != "tiny"):
+    with quiet(progress=name != "tiny"):
         model = _explained(name, _load_model, place, dtype, device, quantization)
         tokenizer = _explained(name, _load_tokenizer, place)
     check_tokenizer(model, tokenizer, name)
@@ -77,8 +77,9 @@ def keep_trainable(model) -> None:
 
 
 @contextmanager
-def _quiet(progress: bool):
-    """Without the libraries' notes on optional kernels that are missing here: they read like errors and are none.
+def quiet(progress: bool = True):
+    """Without what the libraries say to each other: missing optional kernels, names that will change. They read like
+    errors and are none.
 
     progress  False: no progress bar either, for a model that loads in a blink
     """
@@ -91,7 +92,9 @@ def _quiet(progress: bool):
     if not progress:
         bars.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

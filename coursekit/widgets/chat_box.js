@@ -16,15 +16,17 @@ function draw(list, model) {
       return item;
     }),
   );
-  list.scrollTop = list.scrollHeight;
+  list.parentElement.scrollTop = list.parentElement.scrollHeight;
 }
 
 function render({ model, el }) {
   el.classList.add("chat-box");
+  const log = document.createElement("div");
+  log.setAttribute("role", "log"); // read out as messages arrive
+  log.setAttribute("aria-label", "Conversation");
+  log.tabIndex = 0; // it scrolls, so the keyboard must reach it
   const list = document.createElement("ol");
-  list.setAttribute("role", "log"); // read out as messages arrive
-  list.setAttribute("aria-label", "Conversation");
-  list.tabIndex = 0; // it scrolls, so the keyboard must reach it
+  log.append(list);
   const form = document.createElement("form");
   const input = document.createElement("input");
   input.setAttribute("aria-label", "Your message");
@@ -33,7 +35,7 @@ function render({ model, el }) {
   send.textContent = "Send";
   const state = document.createElement("output");
   form.append(input, send, state);
-  el.append(list, form);
+  el.append(log, form);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();

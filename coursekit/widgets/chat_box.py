@@ -17,6 +17,8 @@ import anywidget
 import traitlets
 
 HERE = Path(__file__).parent
+NAMES = {"user": "You", "assistant": "Model", "error": "Error"}
+BUBBLE = "margin:.4em 0;padding:.4em .8em;border:1px solid currentColor;border-radius:.6em;max-width:40em"
 
 
 class ChatBox(anywidget.AnyWidget):
@@ -65,10 +67,10 @@ class ChatBox(anywidget.AnyWidget):
     def to_html(self) -> str:
         """The conversation as HTML that needs no kernel: to read, not to write."""
         rows = "".join(
-            f"<dt>{html.escape(message['role'])}</dt><dd>{html.escape(message['content'])}</dd>"
+            f'<p style="{BUBBLE}"><strong>{NAMES[message["role"]]}:</strong> {html.escape(message["content"])}</p>'
             for message in self.messages
         )
-        return f'<dl aria-label="A conversation with the model">{rows}</dl>'
+        return f'<div role="group" aria-label="A conversation with the model">{rows}</div>'
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**kwargs)

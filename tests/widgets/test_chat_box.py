@@ -41,5 +41,5 @@ def test_without_a_kernel_it_can_be_read_and_does_nothing():
     box.say("x & y")
     data, _ = box._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
-    assert "x &amp; y" in data["text/html"] and "<script>" not in data["text/html"]
+    assert "<strong>You:</strong> x &amp; y" in data["text/html"] and "<script>" not in data["text/html"]
     assert data["text/plain"].startswith("user: x & y\n")

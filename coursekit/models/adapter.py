@@ -1,0 +1,68 @@
+"""Save what a fine-tune trained, a LoRA adapter, and put it on its base again.
+
+    save_adapter(model, "my-assistant")
+    model, tokenizer = load_adapter("my-assistant", quantization="nf4")
+
+The files are peft's; any program that knows peft can read them. What is ours is the care around them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coursekit.models.files import whole
+from coursekit.models.load import ModelError, check_safetensors, load, quiet
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def save_adapter(model, folder: str | Path) -> int:
+    """Write the trained matrices of a peft model to a folder, whole or not at all; their size in bytes.
+
+    Raises ValueError if one of them holds a number that is not finite, SaveError if the disk is full: the adapter that
+    was in the folder before is then intact.
+    """
+    check_finite(model)
+    with whole(folder) as draft:
+        model.save_pretrained(draft)
+    return (Path(folder) / WEIGHTS).stat().st_size
+
+
+def check_finite(model) -> None:
+    """Raises ValueError that names the first trained matrix with NaN or infinity in it."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not parameter.isfinite().all():
+            raise ValueError(
+                f"{name} holds numbers that are not finite: the training diverged. Not saved, so an earlier "
+                "adapter stays as it is. Train again with a lower learning rate."
+            )
+
+
+def load_adapter(folder: str | Path, name: str = "tiny", **options):
+    """(model, tokenizer): the base `name` with the adapter of a folder on it; `options` as in load.load.
+
+    Raises ModelError if a file is missing or damaged, or if the adapter was made for another base.
+    """
+    folder = Path(folder)
+    check_adapter(folder)
+    base, tokenizer = load(name, **options)
+    from peft import PeftModel
+
+    try:
+        with quiet():
+            return PeftModel.from_pretrained(base, folder).eval(), tokenizer
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"the adapter in {folder.name} does not fit on {name} ({str(error).splitlines()[0]}). "
+            "Load it onto the model that it was trained on."
+        ) from error
+
+
+def check_adapter(folder: Path) -> None:
+    """Raises ModelError if the folder lacks a file of an adapter or the weights are damaged."""
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).exists():
+            raise ModelError(
+                f"{folder} holds no {file}, so it is no adapter. Name the folder that save_adapter wrote."
+            )
+    check_safetensors(folder / WEIGHTS)
