@@ -3,4 +3,7 @@
 formats           lecture 1: the exercises, to call as `check.name(function)`
 formats_cases     their cases and right answers, from the standard library, numpy and ml_dtypes
 formats_mistakes  their typical mistakes, each a small wrong program
+amp               lecture 2: the exercises
+amp_cases         their cases and right answers, from torch.amp, numpy, ml_dtypes and exact fractions
+amp_mistakes      their typical mistakes
 """
