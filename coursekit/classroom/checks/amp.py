@@ -5,7 +5,6 @@ What is true is in `amp_cases`, what typically goes wrong in `amp_mistakes`.
 
 from __future__ import annotations
 
-from coursekit.classroom.answers import same_value
 from coursekit.classroom.check import Exercise
 from coursekit.classroom.checks import amp_cases as cases
 from coursekit.classroom.checks import amp_mistakes as mistakes
@@ -16,6 +15,8 @@ share_flushed = Exercise(
     minutes=10,
     cases=cases.share_flushed,
     mistakes=mistakes.FLUSHED,
+    same=cases.close,
+    alike=cases.close,
     hints=(
         "Zeros were dead before: take the nonzero gradients only, and none of them means a share of 0.0.",
         "Multiply by the scale *in FP32*, then cast: `(gradients * scale).half()`. What is zero now?",
@@ -105,7 +106,6 @@ with_master = Exercise(
     minutes=15,
     cases=cases.with_master,
     mistakes=mistakes.MASTER,
-    same=same_value,
     hints=(
         "The master lives in FP32 and gets every update. Who reads the BF16 copy in this exercise? Nobody adds to it.",
         "Start: `master = torch.tensor(weight, dtype=torch.float32)`. Never assign the rounded weight back to it.",

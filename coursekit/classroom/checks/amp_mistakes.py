@@ -90,7 +90,7 @@ BYTES = (
     ),
     Mistake(
         "16-bit gradients beside masters",
-        "The optimizer reads the masters' gradients, and those are FP32. (Papers that keep them in FP16 count 16 bytes.)",
+        "The optimizer reads the masters' gradients, which are FP32. (Papers that keep FP16 ones count 16 bytes.)",
         lambda n, recipe: n * (16 if "masters" in recipe else PER_PARAMETER[recipe]),
     ),
     Mistake(
