@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+DOUBLE_CLICK_SECONDS = 1.0
 IGNORED = -100  # the label of a token that is not a target, as in torch's cross entropy
 
 
 class Diverged(Exception):
-    """The loss is not a finite number; the weights are those of before the step."""
+    """The loss or its gradient is not a finite number; the weights are those of before the step."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class Training:
     def go(self, on_step: Callable[[Step], None] = lambda step: None) -> bool:
         """Train until all steps are done, or until an interrupt, which waits for the end of the step it falls into.
 
-        Returns whether all steps are done. Raises Diverged if a loss is not finite.
+        Returns whether all steps are done. Raises ValueError if no token of a step is a target, Diverged if a loss is
+        not finite, or the norm of the gradient where it is clipped. Weights, optimizer and history are then those of
+        the step before.
         """
         self.model.train()
         with interrupt_waits() as stopped:
@@ -92,17 +95,20 @@ class Training:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * self.schedule(number)
         total = sum(targets(batch) for batch in micro_batches)
+        if not total:
+            raise ValueError(
+                f"no token of the batch of step {number + 1} is a target: all labels are {IGNORED}, so there is no "
+                "loss. Look at how the labels are made."
+            )
         self.model.zero_grad(set_to_none=True)
         divisor = self.loss_tokens or total
         loss = (
             sum(self._backward(batch, targets(batch) / divisor) for batch in micro_batches) * divisor / total
         )
         if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss is {loss} at step {number + 1}. Use a lower learning rate, or look at the batch."
-            )
+            raise Diverged(not_finite("loss", loss, number + 1))
         self.after_backward()
-        self._update()
+        self._update(number + 1)
         self.after_step()
         rate = self.optimizer.param_groups[0]["lr"]
         return Step(number + 1, loss, total, time.perf_counter() - started, rate)
@@ -114,19 +120,29 @@ class Training:
         (self.scaler.scale(loss) if self.scaler else loss).backward()
         return loss.item()
 
-    def _update(self) -> None:
+    def _update(self, number: int) -> None:
         import torch
 
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         if self.clip is not None:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip).item()
+            # Clipping by an infinite norm makes every gradient NaN, and the update every weight. A scaler sees to that.
+            if not (self.scaler or math.isfinite(norm)):
+                raise Diverged(not_finite("norm of the gradient", norm, number))
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
             self.optimizer.step()
+
+
+def not_finite(what: str, value: float, step: int) -> str:
+    return (
+        f"the {what} is {value} at step {step}; the weights are still those before it. Start again with a lower "
+        "learning rate, or look at the batch."
+    )
 
 
 def targets(batch: dict) -> int:
@@ -143,17 +159,20 @@ def warmup_then_line(steps: int, warmup: int) -> Callable[[int], float]:
 def interrupt_waits():
     """An Event that an interrupt sets, instead of breaking into the block.
 
-    So the optimizer is never left with half of its parameters updated. A second interrupt breaks in at once. Outside
-    the main thread, where no signal arrives, the event is simply never set.
+    So the optimizer is never left with half of its parameters updated. Another interrupt breaks in at once, unless it
+    comes within a second, as those of a double click do. Outside the main thread, where no signal arrives, the event is
+    simply never set.
     """
-    event = threading.Event()
+    event, first = threading.Event(), math.inf
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
 
     def note(number, frame):
-        if event.is_set():
+        nonlocal first
+        if event.is_set() and time.monotonic() - first > DOUBLE_CLICK_SECONDS:
             raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         event.set()
 
     before = signal.signal(signal.SIGINT, note)

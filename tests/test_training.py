@@ -1,4 +1,4 @@
-"""The training loop: accumulation equals the whole batch, an interrupt loses nothing, a NaN loss stops it."""
+"""The training loop: accumulation equals the whole batch, an interrupt loses nothing, NaN stops it in time."""
 
 import itertools
 import os
@@ -71,7 +71,7 @@ def test_it_equals_a_loop_of_torch():
 def test_interrupted_and_continued_equals_uninterrupted():
     def stop_at_three(step):
         if step.number == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            interrupt()
 
     training = run((batch(k) for k in itertools.count()), 8)
     assert training.go(stop_at_three) is False and len(training.history) == 3
@@ -81,11 +81,24 @@ def test_interrupted_and_continued_equals_uninterrupted():
     assert weights(training).equal(weights(reference))
 
 
-def test_a_second_interrupt_breaks_in():
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_later_interrupt_breaks_in(monkeypatch):
+    clock = SimpleNamespace(monotonic=iter([10.0, 11.5]).__next__)
+    monkeypatch.setattr("coursekit.training.time", clock)
     with pytest.raises(KeyboardInterrupt), interrupt_waits():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
+        interrupt()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_double_click_on_stop_is_one_interrupt():
+    with interrupt_waits() as stopped:
+        interrupt()
+        interrupt()
+    assert stopped.is_set() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_it_runs_outside_the_main_thread():
@@ -96,14 +109,66 @@ def test_it_runs_outside_the_main_thread():
     assert training.done
 
 
-def test_a_loss_that_is_no_number_stops_before_the_update():
-    training = run([batch(0)], 1)
-    with torch.no_grad():
-        training.model.head.bias[0] = float("nan")
-    before = weights(training)
-    with pytest.raises(Diverged, match=r"the loss is nan at step 1\. Use a lower learning rate"):
-        training.go()
-    assert weights(training).nan_to_num().equal(before.nan_to_num()) and training.history == []
+def state(training):
+    """Every number that a step may change: weights and what the optimizer remembers."""
+    moments = [t for states in training.optimizer.state.values() for t in states.values()]
+    return [t.clone() for t in (*training.model.state_dict().values(), *moments)]
+
+
+class Spoiled(Toy):
+    """At the fourth step the loss is NaN, or it is fine and its gradient infinite."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what, self.calls = what, 0
+
+    def forward(self, **batch):
+        self.calls += 1
+        loss = super().forward(**batch).loss
+        if self.calls == 4 and self.what == "loss":
+            loss = loss * float("nan")
+        if self.calls == 4 and self.what == "gradient":
+            loss = loss + torch.sqrt(self.head.bias[0] - self.head.bias[0].detach())
+        return SimpleNamespace(loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("what", "complaint"),
+    [
+        (
+            "loss",
+            "the loss is nan at step 4; the weights are still those before it. Start again with a lower",
+        ),
+        (
+            "gradient",
+            "the norm of the gradient is (inf|nan) at step 4; the weights are still those before it",
+        ),
+    ],
+)
+def test_what_is_no_number_stops_before_the_update(what, complaint):
+    """The step is named, three steps are kept, and no weight or moment has changed since."""
+    training = run((batch(k) for k in itertools.count()), 6, Spoiled(what))
+    kept = []
+
+    def keep(step):
+        kept[:] = state(training)
+
+    with pytest.raises(Diverged, match=complaint):
+        training.go(keep)
+    assert len(training.history) == 3
+    assert all(now.equal(then) for now, then in zip(state(training), kept, strict=True))
+
+
+def test_with_a_scaler_an_infinite_gradient_is_a_step_left_out():
+    training = run((batch(k) for k in itertools.count()), 6, Spoiled("gradient"))
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    assert training.go() and training.scaler.get_scale() == 2.0
+
+
+def test_a_batch_without_targets_is_refused():
+    """Torch would give NaN, and the blame to the learning rate."""
+    with pytest.raises(ValueError, match=r"no token of the batch of step 1 is a target: all labels are -100"):
+        run([batch(0, masked=9)], 1).go()
 
 
 def test_the_schedule_scales_the_learning_rate():

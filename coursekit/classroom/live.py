@@ -1,4 +1,4 @@
-"""A loss curve that grows while a model trains, with the progress in words below it.
+"""A loss curve that grows while a model trains, under a progress bar.
 
     run.go(on_step=LossPlot(run.steps, run.history))
 
@@ -7,55 +7,83 @@ A run that was stopped and goes on brings its history along, so the curve goes o
 
 from __future__ import annotations
 
+import html
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from coursekit.training import Step
 
 
 class LossPlot:
-    """Call it with every Step; it draws at most once in `every` seconds, and at the last step.
+    """Call it with every Step; it draws the first one, then at most once in `every` seconds, and the last one.
 
     total    steps of the whole run
     history  the steps that were done before, if the run was stopped and goes on
 
-    In a notebook one picture is replaced by the next; where nothing displays, a line of text is printed at the end.
+    In a notebook one picture is replaced by the next; elsewhere a line is printed at the end.
     """
 
     def __init__(self, total: int, history: Sequence[Step] = (), every: float = 1.0):
         self.total, self.every = total, every
         self.losses = [step.loss for step in history]
         self._before = len(self.losses)
-        self.started = self.drawn = time.monotonic()
-        self._handles = None
+        self.started, self.drawn = time.monotonic(), float("-inf")
+        self._handle = None
 
     def __call__(self, step: Step) -> None:
         self.losses.append(step.loss)
         now = time.monotonic()
         if now - self.drawn >= self.every or step.number == self.total:
-            self.drawn = now
-            self._draw(step.number, now - self.started)
+            self._show(step.number, now - self.started)
+            self.drawn = time.monotonic()  # after drawing: a slow machine must find time to train in between
 
     def words(self, number: int, seconds: float) -> str:
         """Where the run is, and how long it will still take at this pace."""
+        loss, done = self.losses[-1], len(self.losses) - self._before
         if number >= self.total:
-            return f"{number:,} steps in {seconds:.0f} s. The loss is {self.losses[-1]:.3f}."
-        left = seconds / (len(self.losses) - self._before) * (self.total - number)
-        return (
-            f"Step {number:,} of {self.total:,}, loss {self.losses[-1]:.3f}, about {left:.0f} s to go. "
-            "The stop button ends it after a whole step; run the cell again to go on."
-        )
+            return f"{done:,} steps in {seconds:.0f} s. The loss is {loss:.3f}."
+        left = seconds / done * (self.total - number)
+        return f"Step {number:,} of {self.total:,}, loss {loss:.3f}, about {left:.0f} s to go."
 
-    def _draw(self, number: int, seconds: float) -> None:
-        from IPython.display import display
+    def _show(self, number: int, seconds: float) -> None:
+        words = self.words(number, seconds)
+        ipython = sys.modules.get("IPython")
+        if not (ipython and ipython.get_ipython()):
+            print(words, end="\n" if number == self.total else "\r", file=sys.stderr)
+            return
+        view = View(words, number, self.total, curve(self.losses, self.total))
+        if self._handle is None:
+            from IPython.display import display
 
-        from coursekit.figures.style import picture
-        from coursekit.figures.training import loss_curve
-
-        shown = picture(loss_curve(self.losses, self.total)), self.words(number, seconds)
-        if self._handles is None:
-            self._handles = [display(part, display_id=True) for part in shown]
+            self._handle = display(view, display_id=True)
         else:
-            for handle, part in zip(self._handles, shown, strict=True):
-                if handle is not None:
-                    handle.update(part)
+            self._handle.update(view)
+
+
+@dataclass(frozen=True)
+class View:
+    """What is displayed at one moment."""
+
+    words: str
+    number: int
+    total: int
+    svg: str
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        bar = (
+            f'<progress value="{self.number}" max="{self.total}" aria-label="Steps done" '
+            'style="width: 12rem; vertical-align: middle"></progress>'
+        )
+        page = (
+            f'<div role="group" aria-label="Training"><p>{bar} {html.escape(self.words)}</p>{self.svg}</div>'
+        )
+        return {"text/html": page, "text/plain": self.words}
+
+
+def curve(losses: Sequence[float], total: int) -> str:
+    from coursekit.figures.style import picture
+    from coursekit.figures.training import loss_curve
+
+    return picture(loss_curve(losses, total)).svg

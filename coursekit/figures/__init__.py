@@ -2,6 +2,7 @@
 
 style    palette, presets and the way a figure is shown: one SVG for light and dark, with alt text
 training  curves of a run
+start    the Start page: what a fine-tune holds in memory
 formats  lecture 1: layouts, ranges, spacing, running sums, histograms, blocks
 tables   lecture 1: bit strips and tables for slides
 network  lecture 1: weights, activations and gradients of a small network

@@ -85,9 +85,16 @@ def trainable(method: str, name: str = "tiny", seed: int = 0):
 
 
 def training(
-    model, tokenizer, pairs: Sequence[task.Pair], *, steps: int = STEPS, rate: float, seed: int = 0
+    model,
+    tokenizer,
+    pairs: Sequence[task.Pair],
+    *,
+    steps: int = STEPS,
+    rate: float,
+    size: int = BATCH,
+    seed: int = 0,
 ) -> Training:
-    """A run of the course's loop with AdamW on whatever of the model is trainable."""
+    """A run of the course's loop with AdamW on whatever of the model is trainable, `size` pairs a step."""
     import torch
 
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -95,29 +102,10 @@ def training(
     return Training(
         model,
         optimizer,
-        batches(tokenizer, pairs, seed=seed),
+        batches(tokenizer, pairs, size, seed),
         steps,
-        schedule=warmup_then_line(steps, warmup=50),
+        schedule=warmup_then_line(steps, warmup=min(50, steps // 5)),
     )
-
-
-def stored_bytes(model) -> int:
-    """Bytes of all weights in memory: parameters, and the scales of 4-bit layers, which are no parameters."""
-    total = sum(p.numel() * p.element_size() for p in model.parameters())
-    states = (getattr(p, "quant_state", None) for p in model.parameters())
-    return total + sum(_state_bytes(state) for state in states if state is not None)
-
-
-def _state_bytes(state) -> int:
-    """Of bitsandbytes' QuantState: block scales; with double quantisation also their scales and their mean."""
-    import torch
-
-    tensors = [
-        state.absmax,
-        getattr(state, "offset", None),
-        getattr(state.state2, "absmax", None) if state.nested else None,
-    ]
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,6 @@ def load(
         tokenizer = _explained(name, _load_tokenizer, place)
     check_tokenizer(model, tokenizer, name)
     keep_trainable(model)
-    # peft asks transformers 5.23 by an old name; a student can do nothing about it.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     return model.eval(), tokenizer
 
 

@@ -8,7 +8,7 @@
 #   saved and loaded again, all on this machine;
 # - know how predictions, parameters, exercises and their checks work.
 #
-# *About 30 minutes, two of them training; less than 2 GB of memory, no GPU, no network.*
+# *About 30 minutes, less than one of them training; less than 2 GB of memory, no GPU, no network.*
 #
 # This course has one promise: **nothing is taken on faith.** In every lecture you *predict* a number, *run* a small real
 # implementation, *compare* it with the library that everyone uses, and *measure* what the slide claims. Run a cell with
@@ -23,7 +23,7 @@ STEPS = None
 # %% [markdown]
 # ## What your machine can do
 #
-# The first cell looks at your machine: cores, memory, a GPU if there is one, and which number formats it multiplies *fast*,
+# The next cell looks at your machine: cores, memory, a GPU if there is one, and which number formats it multiplies *fast*,
 # measured here and now. What is missing is named, with what it disables and what to do. Nothing in this course needs a GPU.
 
 # %% tags=["volatile"]
@@ -34,9 +34,10 @@ doctor()
 # %% [markdown]
 # ## Predict, then run
 #
-# Now the first prediction. A model in training adds a small update to a weight, thousands of times. Suppose a weight is 1 and
+# Your first prediction. A model in training adds a small update to a weight, thousands of times. Suppose a weight is 1 and
 # every update adds 0.001. After 1,000 updates it should be 2. In **BF16**, the format in which most large models are trained
-# today, what will it be? Write your number in place of the three dots, then run the cell. Being wrong is what it is for.
+# today, what will it be? Write your number in place of the three dots and run the cell. Nobody is watching, and a wrong guess is worth
+# more than none.
 
 # %%
 from coursekit.classroom.predict import predict
@@ -63,175 +64,278 @@ from coursekit.formats import scalar
 from coursekit.formats.spec import BF16
 
 below, above = scalar.neighbours(1.0, BF16)
-print(
-    f"the next number above 1 is {above}; half of the way to it is {(above - 1) / 2}"
-)
+half = (above - 1) / 2
+print(f"the next number above 1 is {above}; half of the way to it is {half}")
 
 # %% [markdown]
+# And yet models *are* trained in BF16, every day. How, is the matter of lectures 1 and 2.
+#
 # ## The whole course in five minutes
 #
-# Now the journey that the eleven lectures take slowly. The course carries a **language model** of its own: small enough for any
-# laptop, trained on sentences of a little grammar, built like Llama. The same `load` takes any model of the Hugging Face hub instead:
-# set `MODEL` above. First look: how many parameters are there, and how many bytes do they take in FP32?
+# Now the journey that eleven lectures take slowly. One thing first, so that you see the numbers that stand here: a fixed **seed** for everything drawn
+# at random, and **one thread**. Threads share a sum among them, and a sum of rounded numbers depends on its order.
 
 # %%
-from coursekit.models.load import load
-
-model, tokenizer = load(MODEL)
-parameters = sum(p.numel() for p in model.parameters())
-print(f"{parameters:,} parameters, {4 * parameters / 1e6:.2f} MB in FP32")
+torch.manual_seed(SEED)
+if MODEL == "tiny":
+    torch.set_num_threads(1)  # so small a model does not miss the others
+print(f"seed {torch.initial_seed()}, {torch.get_num_threads()} thread")
 
 # %% [markdown]
-# What can it do? It has read sentences in many forms: passive, as questions, taken apart. Ask it for one of these, and then for something that it has
-# **never** seen: the word order of a certain small green master, who would say "A silver key, the young knight found."
+# **Load.** The course carries a language model of its own, built like Llama and small enough for any laptop. (Set `MODEL` above to take any causal
+# model of the Hugging Face hub instead.) How many parameters has it, and how many bytes do they take in FP32, four bytes each?
+
+# %% tags=["nbval-check-output"]
+from coursekit.models.load import load
+from coursekit.models.sizes import stored_bytes
+
+model, tokenizer = load(MODEL, dtype="float32")
+parameters, full_bytes = model.num_parameters(), stored_bytes(model)
+print(f"{parameters:,} parameters, {full_bytes / 1e6:.2f} MB in FP32")
+
+# %% [markdown]
+# What can it do? It grew up on the sentences of a little grammar and learned to turn them round: into the passive, into tomorrow, into a question.
+# Then we ask for something that it has **never** seen, the word order of a certain small green master. He would say: "A silver key, the young knight found."
 
 # %% tags=["drifts"]
 from coursekit.models import task
 
-known = task.Pair(
-    "Put it into the passive: The young knight found a silver key.", ""
-)
-asked = task.Pair(f"{task.REQUEST}: The young knight found a silver key.", "")
-for pair, answer in zip(
-    (known, asked),
-    task.answers(model, tokenizer, [known, asked]),
-    strict=True,
-):
-    print(f"{pair.prompt}\n   -> {answer}")
+sentence = "The young knight found a silver key."
+known = ("Put it into the passive", "Say it about tomorrow", "Ask who did it")
+
+
+def ask(model, requests, sentence=sentence):
+    pairs = [task.Pair(f"{request}: {sentence}", "") for request in requests]
+    answers = task.answers(model, tokenizer, pairs)
+    for request, answer in zip(requests, answers, strict=True):
+        print(f"{request + ':':37} {answer}")
+
+
+ask(model, (*known, task.REQUEST))
 
 # %% [markdown]
-# The second answer is something else: the model cannot do it. How far off is it in general? We score **exact match** on sentences that no training will touch.
-# **Predict:** what share will it get right before any fine-tuning?
+# Three times right, and then a guess: it falls back on a form that it knows. How far off is it in general? We score **exact match** on sentences that no
+# training will touch: only an answer that is right to the last letter counts. **Predict:** what share will it get right?
 
 # %%
 before = predict("Exact match before fine-tuning", ..., unit="%")
 
 # %% [markdown]
-# Every test sentence goes through the model's own chat template, the model answers greedily, and only an answer that is right to the last letter counts.
+# Every sentence goes through the model's own chat template (lecture 10), and the model answers greedily, with the likeliest word each time.
 
-# %%
-held_out = task.pairs("test", {"ci": 50, "cpu": 200, "gpu": 200}[PROFILE])
+# %% tags=["drifts"]
+held_out = task.pairs("test", {"ci": 50, "cpu": 100, "gpu": 200}[PROFILE])
 score = task.exact_match(task.answers(model, tokenizer, held_out), held_out)
 before.reveal(round(100 * score, 1))
 
 # %% [markdown]
-# **Quantise.** The linear layers go from 32 bits to 4 (NF4, lecture 8). They are then frozen: nobody trains four bits. The embedding stays as it was, so the model
-# as a whole shrinks less than eight times. Count the bytes, scales included.
+# ### Quantise
+#
+# We want to train this model in little memory, so first it is made small. Its linear layers go from 32 bits a weight to 4, the format **NF4** of lecture 8.
+# **Predict:** how many times smaller does the whole model become?
 
 # %%
-from coursekit.models.finetune import stored_bytes, trainable, training
+smaller = predict("FP32 bytes / bytes with NF4", ..., unit="times")
 
+# %% [markdown]
+# `load` does it with bitsandbytes, as everyone does. We count the bytes of all tensors, scales included.
+
+# %% tags=["nbval-check-output"]
 small, _ = load(MODEL, quantization="nf4")
-full_bytes, small_bytes = stored_bytes(model), stored_bytes(small)
-print(
-    f"FP32 {full_bytes / 1e6:.2f} MB, with NF4 {small_bytes / 1e6:.2f} MB: {full_bytes / small_bytes:.1f} times smaller"
-)
+small_bytes = stored_bytes(small)
+print(f"FP32 {full_bytes / 1e6:.2f} MB, with NF4 {small_bytes / 1e6:.2f} MB")
+smaller.reveal(round(full_bytes / small_bytes, 1))
 
 # %% [markdown]
-# **Adapt.** Beside every frozen layer we put a pair of thin matrices, LoRA (lecture 7), and train only those: QLoRA (lecture 9). Which share of all parameters is that?
+# Not eight times: the embedding stays as it was, and each block of weights keeps a scale. In a large model the embedding hardly counts. And what did the
+# loss of most of its bits do to its wits? Ask the small one what the large one could do.
 
-# %%
-adapted, tokenizer = trainable("qlora", MODEL, seed=SEED)
-thin = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-print(
-    f"{thin:,} parameters are trained, {thin / parameters:.1%} of the model's {parameters:,}"
-)
+# %% tags=["drifts"]
+ask(small, known)
 
 # %% [markdown]
-# **Train.** Sixteen pairs a step, only the answer counts in the loss. You may press the stop button: the step in progress is finished, nothing is lost, and running
-# the *second* cell again goes on. This one prepares the run.
+# ### Adapt
+#
+# Nobody trains four bits: a small update would be swallowed, as you saw above. So the small model is **frozen**, and beside each of its linear layers we put a pair of thin
+# matrices that learn in its place. That is **LoRA** (lecture 7); on a four-bit base it is **QLoRA** (lecture 9).
+
+# %% tags=["nbval-check-output"]
+from coursekit.models.finetune import trainable, training
+
+assistant, tokenizer = trainable("qlora", MODEL, seed=SEED)
+thin = sum(p.numel() for p in assistant.parameters() if p.requires_grad)
+share = thin / parameters
+print(f"{thin:,} parameters learn: {share:.1%} of the model's {parameters:,}")
+
+# %% [markdown]
+# ### Train
+#
+# Eight pairs a step, a plain sentence and the master's version of it, and only the answer counts in the loss. This cell prepares the run; the loop itself
+# is fifty lines of `coursekit/training.py`, and you will have read all of them by lecture 4.
 
 # %%
-steps = STEPS or {"ci": 160, "cpu": 600, "gpu": 600}[PROFILE]
+steps = STEPS or {"ci": 120, "cpu": 300, "gpu": 300}[PROFILE]
+lessons = task.pairs("train", 4000, SEED)
 run = training(
-    adapted, tokenizer, task.pairs("train", 8000, SEED), steps=steps, rate=1e-3
+    assistant, tokenizer, lessons, steps=steps, rate=2e-3, size=8, seed=SEED
 )
-print(f"{steps:,} steps of 16 pairs are planned, {len(run.history)} done")
+print(f"{run.steps:,} steps are planned, {len(run.history)} are done")
+print(f"the first lesson: {lessons[0].prompt}\n -> {lessons[0].response}")
 
 # %% [markdown]
-# And this one trains: less than a minute on two cores. Watch the loss fall: first the model learns the *form*, then to put the
-# *right words* into it.
+# And this one trains. Watch the loss fall. You may press the **stop button** (■) in the middle: the step in progress is finished first, nothing is lost, and
+# running the cell again goes on where it stopped, to the very same end. Try it.
 
 # %% tags=["volatile"]
 from coursekit.classroom.live import LossPlot
 
 if not run.go(on_step=LossPlot(run.steps, run.history)):
-    print(f"Stopped after step {len(run.history)}. Run this cell again to go on.")
+    done = len(run.history)
+    print(
+        f"Stopped after step {done}. Run this cell again to go on with {done + 1}."
+    )
 
 # %% [markdown]
-# Here is the whole run once more, as it stands in the history of `run`. The axis of the loss is logarithmic: a straight line downwards means that the
-# loss is divided by the same factor again and again.
+# Here is the whole run once more, as `run` remembers it. The axis of the loss is logarithmic. The steep part is the model learning the *form*; in the long tail it
+# learns to put the *right words* into it.
 
 # %% tags=["drifts"]
 from coursekit.figures.style import show
 from coursekit.figures.training import loss_curve
 
 losses = [step.loss for step in run.history]
-title = (
-    f"The loss fell from {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
-)
-show(loss_curve(losses, run.steps, title=title))
+title = f"From {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
+show(loss_curve(losses, run.steps, title=f"The loss: {title}"))
 
 # %% [markdown]
-# The same test as before, on sentences that were in no training batch.
+# A falling loss is a promise, the score is the proof. The same test as before, on sentences that were in no lesson. The budget to beat: one wrong answer in ten.
 
 # %% tags=["drifts"]
-after = task.exact_match(task.answers(adapted, tokenizer, held_out), held_out)
+from coursekit.classroom.show import budget
+
+after = task.exact_match(task.answers(assistant, tokenizer, held_out), held_out)
+wrong = round((1 - after) * len(held_out))
 print(f"exact match before {score:.0%}, after {after:.0%}")
+budget("wrong answers", wrong, len(held_out) // 10, f"of {len(held_out)}")
 
 # %% [markdown]
-# **Chat.** It is yours now. Write any plain sentence in the words of its little world (a knight, a key, a forest) and press Enter. The request to speak
-# like the master is put in front by the box. Without a running kernel you see the conversation that is already there.
+# ### What it cost
+#
+# Training holds more than the weights: a gradient for each trained parameter, and the two moments of Adam. What would it have been without QLoRA? We take one step of
+# a **full** fine-tune in FP32 and count the bytes of both.
+
+# %% tags=["nbval-check-output"]
+from coursekit.models.sizes import training_bytes
+
+whole = training(model, tokenizer, lessons, steps=1, rate=1e-5, size=8)
+whole.go()
+held = {"full, FP32": training_bytes(whole), "QLoRA": training_bytes(run)}
+for method, parts in held.items():
+    mb = {part: f"{size / 1e6:.2f} MB" for part, size in parts.items()}
+    print(f"{method:10}", mb)
+
+# %% [markdown]
+# The picture says it faster. (What this leaves out, the activations of a step, is in lecture 3: they can be the largest part, and QLoRA does not shrink them.)
+
+# %%
+from coursekit.figures.start import memory_bars
+
+factor = sum(held["full, FP32"].values()) / sum(held["QLoRA"].values())
+title = f"QLoRA holds {factor:.1f} times less than full fine-tuning"
+show(memory_bars(held, title=title))
+
+# %% [markdown]
+# Does your task manager agree? It sees the whole process, and around a model as small as this one stand a Python, PyTorch and the libraries. What training adds shows
+# only in models of some size; lecture 3 tells to the byte what they need.
+
+# %% tags=["volatile"]
+import psutil
+
+process_bytes = psutil.Process().memory_info().rss
+print(f"This process holds {process_bytes / 1e9:.2f} GB.")
+
+# %% [markdown]
+# ### Chat
+#
+# It is yours now. Write a plain sentence and press Enter; the box puts the request to speak like the master in front. Its world is small: knights, keys, forests, and nothing
+# later than a robot. Without a running kernel you see the conversation that is already there.
 
 # %% tags=["drifts"]
 from coursekit.widgets.chat_box import ChatBox
 
-box = ChatBox(
-    lambda text: task.answers(adapted, tokenizer, [task.Pair(text, "")])[0],
-    prefix=f"{task.REQUEST}: ",
-)
+
+def reply(text):
+    return task.answers(assistant, tokenizer, [task.Pair(text, "")])[0]
+
+
+box = ChatBox(reply, prefix=f"{task.REQUEST}: ", placeholder="Anna found a map.")
 box.say("The wise master hid a golden crown in the cave.")
-box.say("Anna quietly painted the old bridge.")
+box.say("The astronaut bought a purple spaceship.")
 box
 
 # %% [markdown]
-# **Save and reload.** What must be kept is the adapter alone. **Predict** its size on disk: the trained parameters, four bytes each.
+# The second answer is worth a smile and a thought. The model has never met an astronaut or a spaceship, so it fills the master's form with words it knows. **Fluent is not
+# faithful**, in small models and in large ones. Did it forget anything else? Ask it again for what the base could do.
+
+# %% tags=["drifts"]
+ask(assistant, known)
+
+# %% [markdown]
+# What you ask for is no longer what you get: it has **forgotten** its other forms, or so it seems. But the base is frozen. Not one of its bits has changed, so take the
+# adapter off for a moment:
+
+# %% tags=["drifts"]
+with assistant.disable_adapter():
+    ask(assistant, known)
+
+# %% [markdown]
+# One base, many adapters, each of them a way to behave: that is how one model in memory serves many tasks (lectures 7 and 11).
+#
+# ### Save and reload
+#
+# What must be kept is the adapter alone. **Predict** its size on disk.
 
 # %%
+on_disk = predict("Size of the saved adapter", ..., unit="MB")
+
+# %% [markdown]
+# `save_adapter` writes peft's own files, which every tool can read, and it writes them whole or not at all: should the disk be full, an adapter that you saved earlier stays as it is.
+
+# %% tags=["nbval-check-output"]
 import tempfile
 from pathlib import Path
 
-folder = Path(tempfile.mkdtemp()) / "adapter"
-adapted.save_pretrained(folder)
-saved = (folder / "adapter_model.safetensors").stat().st_size
+from coursekit.models.adapter import load_adapter, save_adapter
+
+folder = Path(tempfile.mkdtemp()) / "master"
+size = save_adapter(assistant, folder)
+on_disk.reveal(round(size / 1e6, 2))
 print(
-    f"adapter {saved / 1e6:.2f} MB, of {4 * thin / 1e6:.2f} MB of numbers; the base has {full_bytes / 1e6:.2f} MB in FP32"
+    f"of which numbers: {4 * thin / 1e6:.2f} MB; the base: {full_bytes / 1e6:.2f} MB"
 )
 
 # %% [markdown]
-# Loaded onto a fresh four-bit base, it must give the same answers, word for word. If it does not, something was lost on the way.
+# Put onto a fresh four-bit base, it must give the same answers, word for word. `compare` counts the differences, and refuses to go on if there is one.
 
-# %%
+# %% tags=["nbval-check-output"]
 from coursekit.classroom.show import compare
-from peft import PeftModel
 
-fresh, _ = load(MODEL, quantization="nf4")
-reloaded = PeftModel.from_pretrained(fresh, folder)
+reloaded, _ = load_adapter(folder, MODEL, quantization="nf4")
 few = held_out[:20]
 compare(
     "answers of the reloaded assistant",
     task.answers(reloaded, tokenizer, few),
-    task.answers(adapted, tokenizer, few),
+    task.answers(assistant, tokenizer, few),
     name="the trained one",
 )
 
 # %% [markdown]
-# That was the course: load, measure, quantise, adapt, train, score, ship. Every step hides a question of this kind: *why four bits and not three, why these layers, why does it
+# That was the course: load, measure, quantise, adapt, train, score, save. Every step hides a question: *why four bits and not three, why these layers, why does it
 # fit into memory, what did it cost?* The lectures answer them one by one, with code that you can read.
 #
 # ## Nothing on faith
 #
-# `coursekit` is the package of this course: short modules that you can read, one idea each. But why believe its numbers? Because
+# `coursekit` is the package of this course: short modules, one idea each. Why believe them? Because
 # every part is held against the library that everyone uses, in a test and, where it teaches something, in front of you. BF16 has
 # 65,536 codes; here we decode all of them and let PyTorch judge.
 
@@ -240,32 +344,26 @@ from coursekit.formats import tensor
 
 codes = torch.arange(2**16)
 by_torch = codes.to(torch.int16).view(torch.bfloat16).float()
-compare(
-    "all codes of BF16",
-    tensor.decode(codes, BF16),
-    by_torch,
-    name="torch",
-    bitwise=True,
-)
+ours = tensor.decode(codes, BF16)
+compare("all codes of BF16", ours, by_torch, name="torch", bitwise=True)
 
 # %% [markdown]
-# When you want to know *how*, look inside. `show_source` displays the code that just ran, never a copy of it.
+# When you want to know *how*, look inside. `show_source` displays the code that just ran, never a copy of it. This is how the words of a sentence become the master's:
 
 # %%
 from coursekit.classroom.show import show_source
 
-show_source(scalar.ulp)
+show_source(task.object_first)
 
 # %% [markdown]
 # ## Parameters: the same notebook, larger
 #
-# Near the top of every notebook is a cell with `PROFILE = "ci"`. The lectures run in minutes on a laptop with that setting. With
-# `"cpu"` they take more samples, with `"gpu"` they use the card. You can edit the cell, or run a whole notebook from a terminal:
-# `coursekit run 01_formats --profile cpu`.
+# Near the top of every notebook is a cell with `PROFILE = "ci"`. With that setting it runs in minutes on a laptop. With
+# `"cpu"` it takes more samples and steps, with `"gpu"` it uses the card. Edit the cell, or run a whole notebook from a terminal:
+# `coursekit run 00_start --profile cpu`, or `coursekit run 00_start -p STEPS 40`.
 
 # %%
-samples = {"ci": 10_000, "cpu": 1_000_000, "gpu": 100_000_000}[PROFILE]
-print(f"profile {PROFILE}: a lecture would draw {samples:,} samples here")
+print(f"PROFILE {PROFILE}: {steps} steps, {len(held_out)} held-out sentences")
 
 # %% [markdown]
 # ## Exercises that answer back
@@ -290,20 +388,19 @@ check.round_to_grid(round_to_grid)
 # %% [markdown]
 # ## Where you are now
 #
-# - You **saw** what your machine can do.
-# - You **took** a model from a folder to an assistant: quantised, adapted, trained, scored, saved and loaded again.
-# - You **predicted** a number, ran the loop, and **saw** ours and PyTorch's agree on every code.
-# - You **know** what parameters, exercises and checks do.
+# - You **know** what your machine can do.
+# - You **took** a language model from a folder to a small assistant: quantised, adapted, trained, scored, saved and loaded again.
+# - You **predicted**, ran and compared, and you know where parameters, exercises and their checks are.
 #
 # ## Five quick questions
 #
-# <details><summary>1. Why does four bits a weight not make the whole model eight times smaller?</summary>
-# Only the linear layers are quantised. The embedding stays in FP32, and every block of 4-bit weights keeps a scale.</details>
+# <details><summary>1. Why does a model with four bits a weight take more than an eighth of its FP32 bytes?</summary>
+# Only the linear layers are quantised. The embedding stays as it was, and every block of 4-bit weights keeps a scale.</details>
 #
 # <details><summary>2. What was trained in the four-bit model?</summary>
-# Not one of its own weights: they are frozen. The thin LoRA matrices beside them were trained.</details>
+# Not one of its own weights: they are frozen. The thin LoRA matrices beside them were.</details>
 #
-# <details><summary>3. Why is the score taken on sentences that no batch contained?</summary>
+# <details><summary>3. Why is the score taken on sentences that were in no lesson?</summary>
 # A model can learn sentences by heart. Held-out ones tell whether it learned the rule.</details>
 #
 # <details><summary>4. What do you need to give a friend so that your assistant runs there?</summary>
@@ -314,8 +411,8 @@ check.round_to_grid(round_to_grid)
 #
 # ## Where to read on
 #
-# - Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023 (arXiv:2305.14314): what you did here, on models ten thousand times as large.
 # - Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*, 2021 (arXiv:2106.09685): the thin matrices.
+# - Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023 (arXiv:2305.14314): what you did here, on models with billions of parameters.
 #
 # Go on with [lecture 1, number formats](01_formats.ipynb): where the missing thousand updates went, and three ways to get them
 # back. Its exercises are in [exercises/01_formats.ipynb](../exercises/01_formats.ipynb).

@@ -50,17 +50,6 @@ def test_an_unknown_method_is_refused():
         finetune.trainable("dora")
 
 
-def test_stored_bytes_are_those_of_the_layers(tiny):
-    """FP32: four bytes a parameter. NF4 with double quantisation: 4.127 bits a weight of the linear layers."""
-    full, _ = tiny
-    small, _ = load("tiny", quantization="nf4")
-    parameters = sum(p.numel() for p in full.parameters())
-    linear = sum(m.weight.numel() for m in full.model.modules() if isinstance(m, torch.nn.Linear))
-    assert finetune.stored_bytes(full) == 4 * parameters
-    others = 4 * (parameters - linear)
-    assert finetune.stored_bytes(small) - others == pytest.approx(linear * 4.127 / 8, rel=0.01)
-
-
 @pytest.fixture
 def one_thread():
     """Two test processes with two threads each on two cores wait for each other: one thread is ten times as fast."""
