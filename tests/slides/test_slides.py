@@ -10,6 +10,7 @@ from coursekit.publish.slide_source import read_deck
 from coursekit.publish.slides import deck_paths
 
 DECKS = {path.stem: read_deck(path) for path in deck_paths()}
+WITH_WIDGET = ("01_formats",)  # decks in which a widget is alive
 BODY_PIXELS = 24  # at 1280 x 720: readable from the last row
 
 pytestmark = [pytest.mark.node, pytest.mark.browser]
@@ -102,12 +103,12 @@ def test_nothing_is_asked_of_the_network(page, name):
     assert [url.rsplit("/", 1)[-1] for url in page.asked if url.startswith("file:")] == [f"{name}.html"]
 
 
-def test_every_picture_says_what_it_shows(page):
+def test_every_picture_says_what_it_shows(page, name):
     alts = page.evaluate("() => [...document.querySelectorAll('section img')].map((image) => image.alt)")
-    assert len(alts) >= 10
+    assert len(alts) >= 8
     assert [alt for alt in alts if len(alt) < 20] == []
     titles = page.evaluate("() => [...document.querySelectorAll('iframe')].map((frame) => frame.title)")
-    assert titles and all(len(title) > 10 for title in titles)
+    assert bool(titles) == (name in WITH_WIDGET) and all(len(title) > 10 for title in titles)
 
 
 def test_every_slide_has_its_notes(page, name):
@@ -144,7 +145,7 @@ def test_accessible_in_light_and_dark(column, scheme):
     faults = [(v["id"], [node["html"][:90] for node in v["nodes"][:3]]) for v in found["violations"]]
     assert faults == []
     seen = {rule["id"]: len(rule["nodes"]) for rule in found["passes"]}
-    assert seen["color-contrast"] > 100 and seen["image-alt"] >= 10
+    assert seen["color-contrast"] > 100 and seen["image-alt"] >= 8
 
 
 PAPER = "() => getComputedStyle(document.querySelector('section')).backgroundColor"
@@ -164,7 +165,7 @@ def test_light_and_dark_follow_the_viewer_and_the_key_d(browser, built, name):
     page.keyboard.press("d")
     assert page.evaluate(PAPER) == light
     frame = "() => document.querySelector('iframe.live').contentDocument.documentElement.style.colorScheme"
-    assert page.evaluate(frame) == "light"
+    assert name not in WITH_WIDGET or page.evaluate(frame) == "light"
     page.reload()
     assert page.evaluate(PAPER) == light
     context.close()
@@ -184,6 +185,7 @@ def test_the_presenter_view_shows_notes_and_a_timer(browser, built, name):
     context.close()
 
 
+@pytest.mark.parametrize("name", WITH_WIDGET)
 def test_the_widget_is_alive_in_its_slide(page):
     """Without a kernel: a click on a bit changes the number."""
     slide = page.evaluate("() => document.querySelector('iframe.live').closest('section').id")
