@@ -81,9 +81,9 @@ class Training:
         not finite, or the norm of the gradient where it is clipped. Weights, optimizer and history are then those of
         the step before.
         """
-        self.model.train()
         with interrupt_waits() as stopped:
             while not self.done and not stopped.is_set():
+                self.model.train()  # each time: on_step may have asked the model something
                 self.history.append(self.one_step())
                 on_step(self.history[-1])
         return self.done

@@ -18,13 +18,14 @@ def loss_curve(losses: Sequence[float], total: int) -> Figure:
     ax.plot(
         steps, losses, color=OKABE_ITO["sky"], linestyle="-", linewidth=0.8, alpha=0.7, label="every step"
     )
-    ax.plot(steps, smooth(losses), color=OKABE_ITO["blue"], linestyle="-", label="running mean")
+    mean = smooth(losses, window=max(5, total // 25))
+    ax.plot(steps, mean, color=OKABE_ITO["blue"], linestyle="-", label="running mean")
     ax.set(xlim=(0, total), xlabel="step", ylabel="loss", yscale="log")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("")
     ax.legend(loc="upper right")
     figure.set_label(
-        f"Loss against step: {len(losses):,} of {total:,} steps, from {losses[0]:.2f} to {smooth(losses)[-1]:.2f}."
+        f"Loss against step: {len(losses):,} of {total:,} steps, from {losses[0]:.3g} to {mean[-1]:.3g}."
     )
     return figure
 

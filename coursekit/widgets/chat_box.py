@@ -17,8 +17,8 @@ import anywidget
 import traitlets
 
 HERE = Path(__file__).parent
-NAMES = {"user": "You", "assistant": "Model", "error": "Error"}
-BUBBLE = "margin:.4em 0;padding:.4em .8em;border:1px solid currentColor;border-radius:.6em;max-width:40em"
+NAMES = {"user": "You", "assistant": "Model", "error": "Trouble"}
+NO_KERNEL = "A conversation that was held. Run the cell to talk to the model yourself."
 
 
 class ChatBox(anywidget.AnyWidget):
@@ -65,12 +65,17 @@ class ChatBox(anywidget.AnyWidget):
         return "\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
 
     def to_html(self) -> str:
-        """The conversation as HTML that needs no kernel: to read, not to write."""
+        """The conversation as HTML that needs no kernel: to read, not to write. Readable where styles are stripped."""
+        style = " ".join((HERE / "chat_box.css").read_text(encoding="utf-8").split())
         rows = "".join(
-            f'<p style="{BUBBLE}"><strong>{NAMES[message["role"]]}:</strong> {html.escape(message["content"])}</p>'
+            f'<li class="{message["role"]}"><strong class="who">{NAMES[message["role"]]}:</strong> '
+            f"{html.escape(message['content'])}</li>"
             for message in self.messages
         )
-        return f'<div role="group" aria-label="A conversation with the model">{rows}</div>'
+        return (
+            f'<div class="chat-box" role="group" aria-label="A conversation with the model"><style>{style}</style>'
+            f'<ol>{rows}</ol><p class="note">{NO_KERNEL}</p></div>'
+        )
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**kwargs)

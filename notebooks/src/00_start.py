@@ -104,14 +104,12 @@ sentence = "The young knight found a silver key."
 known = ("Put it into the passive", "Say it about tomorrow", "Ask who did it")
 
 
-def ask(model, requests, sentence=sentence):
-    pairs = [task.Pair(f"{request}: {sentence}", "") for request in requests]
-    answers = task.answers(model, tokenizer, pairs)
-    for request, answer in zip(requests, answers, strict=True):
-        print(f"{request + ':':37} {answer}")
+def reply(model, text):
+    return task.answers(model, tokenizer, [task.Pair(text, "")])[0]
 
 
-ask(model, (*known, task.REQUEST))
+for request in (*known, task.REQUEST):
+    print(f"{request:35}", reply(model, f"{request}: {sentence}"))
 
 # %% [markdown]
 # Three times right, and then a guess: it falls back on a form that it knows. How far off is it in general? We score **exact match** on sentences that no
@@ -151,7 +149,8 @@ smaller.reveal(round(full_bytes / small_bytes, 1))
 # loss of most of its bits do to its wits? Ask the small one what the large one could do.
 
 # %% tags=["drifts"]
-ask(small, known)
+for request in known:
+    print(f"{request:35}", reply(small, f"{request}: {sentence}"))
 
 # %% [markdown]
 # ### Adapt
@@ -170,44 +169,60 @@ print(f"{thin:,} parameters learn: {share:.1%} of the model's {parameters:,}")
 # %% [markdown]
 # ### Train
 #
-# Eight pairs a step, a plain sentence and the master's version of it, and only the answer counts in the loss. This cell prepares the run; the loop itself
-# is fifty lines of `coursekit/training.py`, and you will have read all of them by lecture 4.
+# Eight pairs a step, a plain sentence and the master's version of it, and only the answer counts in the loss. This cell prepares the run, and a **diary** in which
+# we note, every third step, what the model makes of the knight and his key, if that is news.
 
 # %%
+from coursekit.classroom.live import LossPlot
+
 steps = STEPS or {"ci": 120, "cpu": 300, "gpu": 300}[PROFILE]
 lessons = task.pairs("train", 4000, SEED)
-run = training(
-    assistant, tokenizer, lessons, steps=steps, rate=2e-3, size=8, seed=SEED
-)
-print(f"{run.steps:,} steps are planned, {len(run.history)} are done")
-print(f"the first lesson: {lessons[0].prompt}\n -> {lessons[0].response}")
+options = {"steps": steps, "rate": 2e-3, "size": 8, "seed": SEED}
+run = training(assistant, tokenizer, lessons, **options)
+diary = {}
+
+
+def watch(step):
+    plot(step)
+    if step.number % 3 == 0:
+        said = reply(assistant, f"{task.REQUEST}: {sentence}")
+        diary.setdefault(said, step.number)
+
+
+print(f"{steps} steps are planned. The first lesson:")
+print(f"{lessons[0].prompt}\n -> {lessons[0].response}")
 
 # %% [markdown]
-# And this one trains. Watch the loss fall. You may press the **stop button** (■) in the middle: the step in progress is finished first, nothing is lost, and
+# And this cell trains. Watch the loss fall. You may press the **stop button** (■) in the middle: the step in progress is finished first, nothing is lost, and
 # running the cell again goes on where it stopped, to the very same end. Try it.
 
 # %% tags=["volatile"]
-from coursekit.classroom.live import LossPlot
-
-if not run.go(on_step=LossPlot(run.steps, run.history)):
-    done = len(run.history)
-    print(
-        f"Stopped after step {done}. Run this cell again to go on with {done + 1}."
-    )
+plot = LossPlot(run.steps, run.history)
+if not run.go(on_step=watch):
+    print(f"Stopped after step {len(run.history)}. Run this cell again to go on.")
 
 # %% [markdown]
-# Here is the whole run once more, as `run` remembers it. The axis of the loss is logarithmic. The steep part is the model learning the *form*; in the long tail it
-# learns to put the *right words* into it.
+# Here is the whole run once more, as `run` remembers it. The axis of the loss is logarithmic: every line of the grid is ten times less than the one above.
 
 # %% tags=["drifts"]
 from coursekit.figures.style import show
 from coursekit.figures.training import loss_curve
 
 losses = [step.loss for step in run.history]
-title = f"From {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
-show(loss_curve(losses, run.steps, title=f"The loss: {title}"))
+ends = f"from {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
+show(loss_curve(losses, run.steps, title=f"The loss fell {ends}"))
 
 # %% [markdown]
+# What happened on the steep part? Read the diary: every new answer with the step at which it came first.
+
+# %% tags=["drifts"]
+for said, number in diary.items():
+    print(f"step {number:3}: {said}")
+
+# %% [markdown]
+# It did not learn the form out of nothing. The base knows a neighbour of it, "A silver key: the young knight found it", and on the way it passes there. **An adapter steers what the base can
+# already do**: that is why so few parameters and so few steps are enough, and why no adapter makes a poet of a poor base.
+#
 # A falling loss is a promise, the score is the proof. The same test as before, on sentences that were in no lesson. The budget to beat: one wrong answer in ten.
 
 # %% tags=["drifts"]
@@ -231,8 +246,8 @@ whole = training(model, tokenizer, lessons, steps=1, rate=1e-5, size=8)
 whole.go()
 held = {"full, FP32": training_bytes(whole), "QLoRA": training_bytes(run)}
 for method, parts in held.items():
-    mb = {part: f"{size / 1e6:.2f} MB" for part, size in parts.items()}
-    print(f"{method:10}", mb)
+    sizes = [f"{what} {size / 1e6:5.2f} MB" for what, size in parts.items()]
+    print(f"{method:10}  {', '.join(sizes)}")
 
 # %% [markdown]
 # The picture says it faster. (What this leaves out, the activations of a step, is in lecture 3: they can be the largest part, and QLoRA does not shrink them.)
@@ -263,12 +278,11 @@ print(f"This process holds {process_bytes / 1e9:.2f} GB.")
 # %% tags=["drifts"]
 from coursekit.widgets.chat_box import ChatBox
 
-
-def reply(text):
-    return task.answers(assistant, tokenizer, [task.Pair(text, "")])[0]
-
-
-box = ChatBox(reply, prefix=f"{task.REQUEST}: ", placeholder="Anna found a map.")
+box = ChatBox(
+    lambda text: reply(assistant, text),
+    prefix=f"{task.REQUEST}: ",
+    placeholder="Anna found a map.",
+)
 box.say("The wise master hid a golden crown in the cave.")
 box.say("The astronaut bought a purple spaceship.")
 box
@@ -278,7 +292,8 @@ box
 # faithful**, in small models and in large ones. Did it forget anything else? Ask it again for what the base could do.
 
 # %% tags=["drifts"]
-ask(assistant, known)
+for request in known:
+    print(f"{request:35}", reply(assistant, f"{request}: {sentence}"))
 
 # %% [markdown]
 # What you ask for is no longer what you get: it has **forgotten** its other forms, or so it seems. But the base is frozen. Not one of its bits has changed, so take the
@@ -286,7 +301,8 @@ ask(assistant, known)
 
 # %% tags=["drifts"]
 with assistant.disable_adapter():
-    ask(assistant, known)
+    for request in known:
+        print(f"{request:35}", reply(assistant, f"{request}: {sentence}"))
 
 # %% [markdown]
 # One base, many adapters, each of them a way to behave: that is how one model in memory serves many tasks (lectures 7 and 11).
@@ -310,9 +326,7 @@ from coursekit.models.adapter import load_adapter, save_adapter
 folder = Path(tempfile.mkdtemp()) / "master"
 size = save_adapter(assistant, folder)
 on_disk.reveal(round(size / 1e6, 2))
-print(
-    f"of which numbers: {4 * thin / 1e6:.2f} MB; the base: {full_bytes / 1e6:.2f} MB"
-)
+print(f"{4 * thin / 1e6:.2f} MB of it are numbers: {thin:,} of four bytes each")
 
 # %% [markdown]
 # Put onto a fresh four-bit base, it must give the same answers, word for word. `compare` counts the differences, and refuses to go on if there is one.
