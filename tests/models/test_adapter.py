@@ -1,0 +1,83 @@
+"""An adapter saved and put on its base again answers alike; what is damaged or foreign is refused in words."""
+
+import math
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from coursekit.models import adapter, files
+from coursekit.models.load import ModelError, load
+
+IDS = torch.arange(12)[None]
+
+
+@pytest.fixture(scope="module")
+def adapted():
+    """The embedded model with a small adapter whose matrices are not zero."""
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    return get_peft_model(load("tiny")[0], config).eval()
+
+
+@pytest.fixture
+def saved(adapted, tmp_path):
+    adapter.save_adapter(adapted, tmp_path / "assistant")
+    return tmp_path / "assistant"
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def test_saved_and_loaded_it_computes_the_same(adapted, saved):
+    model, _ = adapter.load_adapter(saved)
+    assert torch.equal(logits(model), logits(adapted))
+    assert not torch.equal(logits(model), logits(load("tiny")[0]))
+
+
+def test_the_size_is_that_of_the_trained_numbers_and_a_header(adapted, tmp_path):
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert 4 * trained < adapter.save_adapter(adapted, tmp_path / "a") < 4 * trained + 8192
+
+
+def test_a_matrix_with_nan_is_not_saved_over_an_earlier_adapter(adapted, saved):
+    before = (saved / adapter.WEIGHTS).read_bytes()
+    matrix = next(p for p in adapted.parameters() if p.requires_grad)
+    first = matrix.data.flatten()[0].item()
+    matrix.data.view(-1)[0] = math.nan
+    try:
+        with pytest.raises(ValueError, match=r"not finite.*lower learning rate"):
+            adapter.save_adapter(adapted, saved)
+    finally:
+        matrix.data.view(-1)[0] = first
+    assert (saved / adapter.WEIGHTS).read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_earlier_adapter(adapted, saved, monkeypatch):
+    before = (saved / adapter.WEIGHTS).read_bytes()
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(files.SaveError, match="could not be saved"):
+        adapter.save_adapter(adapted, saved)
+    assert (saved / adapter.WEIGHTS).read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", [adapter.CONFIG, adapter.WEIGHTS])
+def test_a_missing_file_is_named(saved, missing):
+    (saved / missing).unlink()
+    with pytest.raises(ModelError, match=f"no {missing}"):
+        adapter.load_adapter(saved)
+
+
+def test_weights_cut_off_are_damaged(saved):
+    file = saved / adapter.WEIGHTS
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        adapter.load_adapter(saved)
