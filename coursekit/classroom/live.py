@@ -74,7 +74,7 @@ class View:
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         bar = (
             f'<progress value="{self.number}" max="{self.total}" aria-label="Steps done" '
-            'style="width: 12rem; vertical-align: middle"></progress>'
+            'style="width: 12rem; margin-right: .6em; vertical-align: middle"></progress>'
         )
         page = (
             f'<div role="group" aria-label="Training"><p>{bar} {html.escape(self.words)}</p>{self.svg}</div>'

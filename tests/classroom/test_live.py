@@ -53,7 +53,7 @@ def test_a_continued_run_goes_on_with_its_curve_and_reckons_with_its_own_pace(sh
     """After an interrupt a new plot starts behind 50 steps; 10 more in 5 s leave 40 steps, 20 s."""
     plot = live.LossPlot(100, history=steps([2.0] * 50))
     plot(steps([1.0], first=51)[0])
-    assert "Loss against step: 51 of 100 steps, from 2.00" in shown[0].svg
+    assert "Loss against step: 51 of 100 steps, from 2 to" in shown[0].svg
     plot.losses += [1.0] * 9
     assert "about 20 s to go" in plot.words(60, 5.0)
 
