@@ -1,6 +1,8 @@
 """A loss curve that grows while a model trains, under a progress bar.
 
-    run.go(on_step=LossPlot(run.steps, run.history))
+    plot = LossPlot(run.steps, run.history)
+    if not run.go(on_step=plot):
+        plot.stopped()
 
 A run that was stopped and goes on brings its history along, so the curve goes on as well.
 """
@@ -36,8 +38,13 @@ class LossPlot:
         self.losses.append(step.loss)
         now = time.monotonic()
         if now - self.drawn >= self.every or step.number == self.total:
-            self._show(step.number, now - self.started)
+            self._show(step.number, self.words(step.number, now - self.started))
             self.drawn = time.monotonic()  # after drawing: a slow machine must find time to train in between
+
+    def stopped(self) -> None:
+        """Show where the run was stopped, and what to do."""
+        number = len(self.losses)
+        self._show(number, f"Stopped after step {number:,} of {self.total:,}. Run this cell again to go on.")
 
     def words(self, number: int, seconds: float) -> str:
         """Where the run is, and how long it will still take at this pace."""
@@ -47,8 +54,7 @@ class LossPlot:
         left = seconds / done * (self.total - number)
         return f"Step {number:,} of {self.total:,}, loss {loss:.3f}, about {left:.0f} s to go."
 
-    def _show(self, number: int, seconds: float) -> None:
-        words = self.words(number, seconds)
+    def _show(self, number: int, words: str) -> None:
         ipython = sys.modules.get("IPython")
         if not (ipython and ipython.get_ipython()):
             print(words, end="\n" if number == self.total else "\r", file=sys.stderr)

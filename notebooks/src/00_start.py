@@ -199,7 +199,7 @@ print(f"{lessons[0].prompt}\n -> {lessons[0].response}")
 # %% tags=["volatile"]
 plot = LossPlot(run.steps, run.history)
 if not run.go(on_step=watch):
-    print(f"Stopped after step {len(run.history)}. Run this cell again to go on.")
+    plot.stopped()
 
 # %% [markdown]
 # Here is the whole run once more, as `run` remembers it. The axis of the loss is logarithmic: every line of the grid is ten times less than the one above.

@@ -58,6 +58,15 @@ def test_a_continued_run_goes_on_with_its_curve_and_reckons_with_its_own_pace(sh
     assert "about 20 s to go" in plot.words(60, 5.0)
 
 
+def test_a_stop_shows_the_last_step_and_what_to_do(shown):
+    plot = live.LossPlot(total=40)
+    for step in steps([1.5, 1.4, 1.3]):
+        plot(step)
+    plot.stopped()
+    assert [view.number for view in shown] == [1, 3] and "3 of 40 steps" in shown[-1].svg
+    assert shown[-1].words == "Stopped after step 3 of 40. Run this cell again to go on."
+
+
 def test_without_a_notebook_it_is_one_line(capsys):
     plot = live.LossPlot(total=2)
     for step in steps([1.0, 0.5]):
