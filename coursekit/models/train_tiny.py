@@ -16,7 +16,6 @@ seed, same machine, same number of threads: the same model.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 import click
 
 from coursekit.models import corpus, task
+from coursekit.models.files import whole, whole_file
 
 PAD, START, END = "<|pad|>", "<|start|>", "<|end|>"
 CHAT_TEMPLATE = (
@@ -118,7 +118,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> floa
 
 
 class Diverged(Exception):
-    """The loss is not a number; the last checkpoint is untouched."""
+    """The loss or its gradient is no finite number; the last checkpoint is untouched."""
 
 
 def train(
@@ -155,7 +155,9 @@ def train(
             raise Diverged(f"the loss is {loss.item()} at step {step}: use a lower --peak than {peak}.")
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if not norm.isfinite():  # a clipped infinity is NaN, and the next checkpoint would keep it
+            raise Diverged(f"the gradient is {norm.item()} at step {step}: use a lower --peak than {peak}.")
         optimizer.step()
         yield step, loss.item(), (step + 1) * row.numel()
         out_of_time = time.monotonic() - started > at_most_seconds
@@ -167,12 +169,12 @@ def train(
 
 
 def store(path: Path, model, optimizer, step: int) -> None:
-    """Write a checkpoint so that a full disk or a power cut leaves the one before it intact."""
+    """Write a checkpoint so that a full disk or a power cut leaves the one before it intact. Raises SaveError."""
     import torch
 
-    draft = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, draft)
-    os.replace(draft, path)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    with whole_file(path) as draft:
+        torch.save(state, draft)
 
 
 def restore(path: Path | None, model, optimizer) -> int:
@@ -231,7 +233,8 @@ def main(out, steps, batch, length, peak, seed, threads, start, bare, minutes, b
     if step + 1 < steps:
         print(f"Stopped after step {step + 1:,} of {steps:,}. Run the same command again to go on.")
         return
-    model.to(torch.bfloat16).save_pretrained(out)
+    with whole(out) as draft:
+        model.to(torch.bfloat16).save_pretrained(draft)
     (out / "checkpoint.pt").unlink(missing_ok=True)
 
 

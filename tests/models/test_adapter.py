@@ -57,16 +57,11 @@ def test_a_matrix_with_nan_is_not_saved_over_an_earlier_adapter(adapted, saved):
     assert (saved / adapter.WEIGHTS).read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_earlier_adapter(adapted, saved, monkeypatch):
-    before = (saved / adapter.WEIGHTS).read_bytes()
-
-    def full(file):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "sync", full)
-    with pytest.raises(files.SaveError, match="could not be saved"):
+def test_a_full_disk_leaves_the_earlier_adapter(adapted, saved, room):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with room(10_000), pytest.raises(files.SaveError, match="assistant could not be saved"):
         adapter.save_adapter(adapted, saved)
-    assert (saved / adapter.WEIGHTS).read_bytes() == before
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
 @pytest.mark.parametrize("missing", [adapter.CONFIG, adapter.WEIGHTS])
@@ -81,3 +76,17 @@ def test_weights_cut_off_are_damaged(saved):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelError, match="damaged"):
         adapter.load_adapter(saved)
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path):
+    """One with other sizes, and one whose layers the model does not have."""
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=99, **sizes))
+    gpt2 = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=99))
+    for base, target in ((llama, "q_proj"), (gpt2, "c_attn")):
+        model = get_peft_model(base, LoraConfig(r=2, target_modules=[target], task_type="CAUSAL_LM"))
+        adapter.save_adapter(model, tmp_path / target)
+        with pytest.raises(ModelError, match=r"does not fit on tiny .*Load it onto the model"):
+            adapter.load_adapter(tmp_path / target)

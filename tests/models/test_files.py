@@ -3,6 +3,8 @@
 import errno
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from coursekit.models import files
 
@@ -43,14 +45,51 @@ def test_trouble_in_the_block_leaves_what_was_there(earlier, trouble):
     assert [path.name for path in earlier.parent.iterdir()] == ["assistant"]
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(earlier, monkeypatch):
+WRITERS = {
+    "python": lambda draft: (draft / "weights").write_bytes(bytes(300_000)),
+    "safetensors": lambda draft: save_file({"w": torch.zeros(75_000)}, draft / "weights"),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_write_that_the_system_refuses_leaves_what_was_there(earlier, room, write):
+    words = r"assistant could not be saved: .*What was there before is as it was.*save again"
+    with room(100_000), pytest.raises(files.SaveError, match=words), files.whole(earlier) as draft:
+        write(draft)
+    assert contents(earlier) == {"weights": "old", "notes": "mine"}
+    assert [path.name for path in earlier.parent.iterdir()] == ["assistant"]
+
+
+def test_one_file_is_replaced_whole(tmp_path, room):
+    file = tmp_path / "checkpoint.pt"
+    file.write_text("old")
+    with (
+        room(100_000),
+        pytest.raises(files.SaveError, match=r"checkpoint\.pt"),
+        files.whole_file(file) as draft,
+    ):
+        torch.save(torch.zeros(75_000), draft)
+    assert file.read_text() == "old"
+    with files.whole_file(file) as draft:
+        draft.write(b"new")
+        assert file.read_text() == "old"
+    assert contents(tmp_path) == {"checkpoint.pt": "new"}
+
+
+def test_a_full_disk_is_told_in_plain_words(earlier, monkeypatch):
     """Some systems report only at the end that it did not fit."""
 
-    def full(file):
+    def full(opened):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "sync", full)
-    words = r"No space left on device.*Nothing was overwritten"
+    words = r"the disk is full, [\d,]+\.\d MB are free"
     with pytest.raises(files.SaveError, match=words), files.whole(earlier) as draft:
         (draft / "weights").write_text("new")
     assert contents(earlier) == {"weights": "old", "notes": "mine"}
+
+
+def test_a_folder_under_a_file_is_refused_in_words(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(files.SaveError, match="Not a directory"), files.whole(tmp_path / "notes" / "a"):
+        pass
