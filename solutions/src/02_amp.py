@@ -160,12 +160,10 @@ verdict
 #
 # This step learns far too slowly, and nobody sees an error:
 #
-# ```python
-# scaler.scale(loss).backward()
-# torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
-# scaler.step(optimizer)
-# scaler.update()
-# ```
+# 1. `scaler.scale(loss).backward()`
+# 2. `torch.nn.utils.clip_grad_norm_(model.parameters(), limit)`
+# 3. `scaler.step(optimizer)`
+# 4. `scaler.update()`
 #
 # Write it right. The check trains a small network for five steps, in one of which the loss is infinite, and compares the weights with those of FP32 without any scaling. *Where to look: "Clip after unscaling" in lecture 2.*
 
