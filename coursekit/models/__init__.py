@@ -5,6 +5,7 @@ task        the fine-tuning task: pairs, splits, exact match
 pairs       a user's own pairs from a JSONL file
 train_tiny  the script that makes the model
 load        one call for the embedded model, a folder, or any model of the hub
+trouble     what can be wrong with a model, said in words
 sizes       bytes that a model and its training hold
 files       files that are written whole or not at all
 adapter     save what a fine-tune trained, and put it on its base again

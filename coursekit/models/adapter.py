@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from coursekit.models.files import whole
-from coursekit.models.load import ModelError, check_safetensors, load, quiet
+from coursekit.models.load import load, quiet
+from coursekit.models.trouble import ModelError, check_safetensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

@@ -4,8 +4,8 @@
     model, tokenizer = load("HuggingFaceTB/SmolLM2-135M", dtype="bfloat16", quantization="nf4")
 
 One call for all, so that a notebook runs unchanged with another `MODEL`. What can go wrong on the way (no network, a
-gated model, a damaged file, too little memory) is answered in a sentence that says what to do; everything else is
-transformers'.
+gated model, a damaged file, too little memory) is answered in a sentence that says what to do (`trouble`); everything
+else is transformers'.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
+from coursekit.models import trouble
+
 TINY = Path(__file__).parent / "tiny"
 QUANTIZATIONS = ("nf4", "fp4", "int8")
-GB = 10**9
-
-
-class ModelError(Exception):
-    """The model cannot be loaded; the message says why and what to do."""
 
 
 def load(
@@ -39,8 +36,8 @@ def load(
     dtype         "float32", "bfloat16" or "float16"; default: float32 on a CPU, bfloat16 on a GPU
     quantization  "nf4" or "fp4" (4 bits, double quantisation) or "int8", by bitsandbytes; None: not quantised
 
-    Raises ModelError with the remedy if the model cannot be had, does not fit or is damaged, ValueError for an unknown
-    dtype or quantization.
+    Raises trouble.ModelError with the remedy if the model cannot be had, does not fit or is damaged, ValueError for an
+    unknown dtype or quantization.
     """
     import torch
 
@@ -50,16 +47,49 @@ def load(
         raise ValueError(
             f"quantization must be None or one of {', '.join(QUANTIZATIONS)}; got {quantization!r}."
         )
-    place = str(TINY) if name == "tiny" else name
+    trouble.check_device(device)
+    trouble.check_place(name)
+    place = str(TINY) if name == "tiny" else os.path.expanduser(name)
     if os.path.isdir(place):
-        check_files(Path(place))
-        check_memory(weight_bytes(Path(place)), name, device)
+        trouble.check_files(Path(place))
     with quiet(progress=name != "tiny"):
-        model = _explained(name, _load_model, place, dtype, device, quantization)
-        tokenizer = _explained(name, _load_tokenizer, place)
-    check_tokenizer(model, tokenizer, name)
+        model, tokenizer = _load(name, place, dtype, device, quantization)
+    trouble.check_tokenizer(model, tokenizer, name)
     keep_trainable(model)
     return model.eval(), tokenizer
+
+
+def _load(name: str, place: str, dtype, device: str, quantization: str | None):
+    from transformers import AutoConfig, AutoTokenizer
+
+    here = {"local_files_only": os.path.isdir(place) or not hub_answers()}
+    with trouble.explained(name, "model"):
+        config = AutoConfig.from_pretrained(place, **here)
+        trouble.check_memory(config, dtype, device, quantization, name)
+        model, loading = _load_model(place, dtype, device, quantization, here)
+    trouble.check_complete(loading, name)
+    with trouble.explained(name, "tokenizer"):
+        return model, AutoTokenizer.from_pretrained(place, **here)
+
+
+def hub_answers(seconds: float = 3.0) -> bool:
+    """Whether the hub can be reached. Asked first, because the hub's own client tries for most of a minute."""
+    import socket
+    import urllib.parse
+    import urllib.request
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if urllib.request.getproxies():
+        return True  # only the proxy knows
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
 
 
 def keep_trainable(model) -> None:
@@ -100,19 +130,20 @@ def quiet(progress: bool = True):
             bars.enable_progress_bar()
 
 
-def _load_model(place: str, dtype, device: str, quantization: str | None):
+def _load_model(place: str, dtype, device: str, quantization: str | None, options: dict):
+    """(model, what transformers says about the weights that it found)."""
     from transformers import AutoModelForCausalLM
 
     config = _quantization_config(quantization, dtype) if quantization else None
-    return AutoModelForCausalLM.from_pretrained(
-        place, dtype=dtype, quantization_config=config, device_map={"": device} if config else None
-    ).to(device if config is None else None)
-
-
-def _load_tokenizer(place: str):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(place)
+    model, loading = AutoModelForCausalLM.from_pretrained(
+        place,
+        dtype=dtype,
+        quantization_config=config,
+        device_map={"": device} if config else None,
+        output_loading_info=True,
+        **options,
+    )
+    return model.to(device if config is None else None), loading
 
 
 def _quantization_config(quantization: str, dtype):
@@ -120,7 +151,7 @@ def _quantization_config(quantization: str, dtype):
     import importlib.util
 
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(
+        raise trouble.ModelError(
             f"quantization={quantization!r} needs bitsandbytes, which is not installed: pip install bitsandbytes. "
             "Without it the model loads with quantization=None."
         )
@@ -142,92 +173,3 @@ def _dtype(name: str):
     if name not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {name!r}.")
     return getattr(torch, name)
-
-
-# ---------------------------------------------------------------- what is wrong, said before or after
-
-
-def check_files(folder: Path) -> None:
-    """Raises ModelError if the folder lacks a file or a safetensors file is damaged."""
-    if not (folder / "config.json").exists():
-        raise ModelError(
-            f"{folder} holds no config.json, so it is no model folder. Name the folder that has it."
-        )
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(
-            f"{folder} holds no .safetensors file: the weights are missing. Copy or train them again."
-        )
-    for file in files:
-        check_safetensors(file)
-
-
-def check_safetensors(file: Path) -> None:
-    """Reads the header only. Raises ModelError if the file is cut off or is no safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{file.name} is damaged ({error}; {file.stat().st_size:,} bytes). Copy it again from where it "
-            "came; in the course's own folder: git checkout coursekit/models/tiny."
-        ) from error
-
-
-def weight_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def check_memory(needed_bytes: int, name: str, device: str) -> None:
-    """Raises ModelError if the weights alone are larger than the memory that is free."""
-    free = _free_bytes(device)
-    if needed_bytes > free:
-        raise ModelError(
-            f"the weights of {name} take {needed_bytes / GB:.1f} GB, {free / GB:.1f} GB are free on {device}. "
-            'Take a smaller model, close other programs, or load it with quantization="nf4".'
-        )
-
-
-def _free_bytes(device: str) -> int:
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return psutil.virtual_memory().available
-
-
-def check_tokenizer(model, tokenizer, name: str) -> None:
-    """Raises ModelError if the tokenizer makes ids for which the model has no embedding."""
-    rows, highest = model.get_input_embeddings().weight.shape[0], max(tokenizer.get_vocab().values())
-    if model.config.vocab_size <= highest:
-        raise ModelError(
-            f"the tokenizer of {name} makes ids up to {highest}, the model has embeddings for "
-            f"{model.config.vocab_size} ({rows} rows): they do not belong together. Take both from the same folder."
-        )
-
-
-def _explained(name: str, load_part, *arguments):
-    """load_part(*arguments), with the errors of the hub put into words."""
-    try:
-        return load_part(*arguments)
-    except OSError as error:
-        raise ModelError(_reason(name, error)) from error
-
-
-def _reason(name: str, error: OSError) -> str:
-    said = f"{error} {error.__cause__ or ''}".lower()
-    if "gated" in said or "401" in said or "403" in said:
-        return (
-            f"{name} is gated: its owner asks you to accept a licence. Accept it on the model's page, then log in with "
-            '`hf auth login`. MODEL = "tiny" needs neither.'
-        )
-    if "offline" in said or "connect" in said or "couldn't reach" in said or "resolve" in said:
-        return (
-            f"{name} is not on this machine, and the hub cannot be reached. Go online once to fetch it, name a "
-            'local folder, or take MODEL = "tiny", which is part of the course.'
-        )
-    return f"{name} could not be loaded: {str(error).splitlines()[0]} Check the name, or the folder it stands for."

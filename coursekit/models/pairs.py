@@ -56,3 +56,9 @@ def _check_field(record: dict, field: str, place: str) -> None:
         raise ValueError(f"{place}: {field!r} must be text in quotes, got {type(record[field]).__name__}.")
     if not record[field].strip():
         raise ValueError(f"{place}: {field!r} is empty. Fill it in or delete the line.")
+    try:
+        record[field].encode()
+    except UnicodeEncodeError as error:  # JSON can spell what no text file can hold
+        raise ValueError(
+            f"{place}: {field!r} has half of a character at {error.start + 1}. Write it whole."
+        ) from error

@@ -1,8 +1,18 @@
-"""A disk with little room."""
+"""A copy of the model to damage, and a disk with little room."""
 
+import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+from coursekit.models.load import TINY
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A copy of the embedded model's folder."""
+    return shutil.copytree(TINY, tmp_path / "model")
 
 
 @pytest.fixture

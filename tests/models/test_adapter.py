@@ -7,7 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from coursekit.models import adapter, files
-from coursekit.models.load import ModelError, load
+from coursekit.models.load import load
+from coursekit.models.trouble import ModelError
 
 IDS = torch.arange(12)[None]
 

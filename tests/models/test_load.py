@@ -1,18 +1,18 @@
 """One call loads any model; what is wrong is said in a sentence, and nothing is half loaded."""
 
 import json
-import shutil
 
 import pytest
 import torch
 
 from coursekit.models import load as module
-from coursekit.models.load import TINY, ModelError, load
+from coursekit.models.load import TINY, load
+from coursekit.models.trouble import ModelError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return shutil.copytree(TINY, tmp_path / "model")
+def edit(path, **changes):
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, **changes}), encoding="utf-8")
 
 
 def test_the_embedded_model_is_small_and_whole():
@@ -38,41 +38,34 @@ def test_quantised_to_four_bits():
     assert 0 < (a - b).abs().sum(-1).mean() / 2 < 0.2  # total variation distance, averaged over positions
 
 
-def test_a_truncated_file_is_named(folder):
+def test_a_missing_bitsandbytes_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"needs bitsandbytes, which is not installed: pip install"):
+        load("tiny", quantization="nf4")
+
+
+def test_a_damaged_folder_is_refused_before_anything_is_loaded(folder, monkeypatch):
+    monkeypatch.setattr(module, "_load", lambda *_: pytest.fail("it was loaded"))
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1_000_000])
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged.*1,000,000 bytes.*Copy it again"):
         load(str(folder))
 
 
-def test_a_corrupt_file_is_named(folder):
-    (folder / "model.safetensors").write_bytes(b"not a model at all")
-    with pytest.raises(ModelError, match="is damaged"):
+def test_weights_of_another_model_are_refused(folder):
+    """transformers would fill two layers with random numbers, print a table and go on."""
+    edit(folder / "config.json", num_hidden_layers=6)
+    with pytest.raises(
+        ModelError, match=r"18 weights of .* are not in its files, model\.layers\.4\..* the first"
+    ):
         load(str(folder))
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("config.json", "no config.json"), ("model.safetensors", "weights are missing")]
-)
-def test_a_missing_file_is_named(folder, name, words):
-    (folder / name).unlink()
-    with pytest.raises(ModelError, match=words):
+def test_a_model_larger_than_the_memory_is_refused_before_it_is_read(folder, monkeypatch):
+    monkeypatch.setattr("coursekit.models.trouble.free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(module, "_load_model", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(ModelError, match=r"the weights of .* take 0\.0 GB.*quantization=\"nf4\""):
         load(str(folder))
-
-
-def test_a_tokenizer_of_another_model_is_refused(folder):
-    path = folder / "tokenizer.json"
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "id": 1024, "content": "<|more|>"})
-    path.write_text(json.dumps(tokenizer), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"makes ids up to 1024, the model has embeddings for 1024"):
-        load(str(folder))
-
-
-def test_a_model_larger_than_the_memory_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(module, "_free_bytes", lambda device: 1_000_000)
-    with pytest.raises(ModelError, match=r"the weights of tiny take 0\.0 GB.*quantization=\"nf4\""):
-        load("tiny")
 
 
 def test_offline_is_explained():
@@ -81,13 +74,27 @@ def test_offline_is_explained():
         load("someone/not-on-this-machine")
 
 
-def test_a_gated_model_is_explained(monkeypatch):
-    def gated(*_):
-        raise OSError("You are trying to access a gated repo.")
+def test_a_hub_that_does_not_answer_is_asked_once_and_briefly(monkeypatch):
+    """The hub's own client would try five times for each file, most of a minute."""
+    asked = []
 
-    monkeypatch.setattr(module, "_load_model", gated)
-    with pytest.raises(ModelError, match="accept a licence"):
-        load("meta-llama/Llama-3-8B")
+    def refuse(address, timeout):
+        asked.append((address, timeout))
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    with pytest.raises(ModelError, match="cannot be reached"):
+        load("someone/not-on-this-machine")
+    assert asked == [(("huggingface.co", 443), 3.0)]
+
+
+def test_behind_a_proxy_the_hub_is_not_asked_directly(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy.example:3128"})
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("it was asked"))
+    assert module.hub_answers()
 
 
 @pytest.mark.parametrize("arguments", [{"dtype": "float8"}, {"quantization": "nf3"}])

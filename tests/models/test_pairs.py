@@ -23,6 +23,7 @@ def test_pairs_are_read(tmp_path):
         (b'{"prompt": "p", "response": 3}', "line 2: 'response' must be text in quotes, got int"),
         (b'{"prompt": " ", "response": "r"}', "line 2: 'prompt' is empty"),
         (b'{"prompt": "\xff", "response": "r"}', "line 2: byte 13 is not UTF-8"),
+        (b'{"prompt": "ab\\ud83d", "response": "r"}', "line 2: 'prompt' has half of a character at 3"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, complaint):
