@@ -1,0 +1,283 @@
+"""One forward and backward pass of a causal language model, on shadows: the activations, saved tensor by saved tensor.
+
+The functions below are the forward passes of `transformers`, line by line, with the operations of `operations` in the
+place of torch's. What they leave out: the numbers. Run under a `Tape` they give every byte that comes and goes, for
+LLaMA and its relatives (Mistral, Qwen, Phi-3, Gemma) and for GPT-2, with LoRA in the projections or without.
+
+Letters: b batch, s sequence, h hidden, a heads, i intermediate, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from coursekit.memory import operations as op
+from coursekit.memory.architecture import Architecture
+from coursekit.memory.tape import Parameter, Shadow, Tape
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Bytes of an element: the weights as the model holds them, the products under autocast (0: no autocast), a
+    gradient where it is kept (0: like its weight)."""
+
+    weight: int = 4
+    autocast: int = 0
+    gradient: int = 0
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Adapters beside the linear layers whose names end in one of `targets`. rank 0: none."""
+
+    rank: int = 0
+    targets: tuple[str, ...] = ()
+    dropout: float = 0.0
+    itemsize: int = 4
+    quantised: bool = False  # the base is in 4 bits, so each product first makes the weight whole again
+    whole: int = 2  # bytes of an element of that whole weight
+
+
+@dataclass
+class Model:
+    """A model on shadows: its weights as `Parameter`s, and how it computes."""
+
+    architecture: Architecture
+    batch: int
+    sequence: int
+    numerics: Numerics = Numerics()
+    lora: Lora = Lora()
+    attention: str = "sdpa"
+    checkpointing: bool = False
+    trainable: bool = True  # the base's weights
+    input_gradients: bool = False  # as enable_input_require_grads does for k-bit training
+    weights: dict[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.sequence
+
+    def weight(self, name: str, numel: int) -> Parameter:
+        if name not in self.weights:
+            size = self.numerics.weight
+            kept = numel * (self.numerics.gradient or size)
+            self.weights[name] = Parameter(name, numel, size, self.trainable, kept)
+        return self.weights[name]
+
+    def adapter(self, name: str, numel: int) -> Parameter:
+        if name not in self.weights:
+            size = self.lora.itemsize
+            self.weights[name] = Parameter(name, numel, size, True, numel * size)
+        return self.weights[name]
+
+
+def step(tape: Tape, model: Model, layers: range) -> None:
+    """Forward and backward of one micro-batch, through `layers` of the blocks. The events are on the tape."""
+    loss = forward(tape, model, layers)
+    tape.copies.clear()
+    tape.phase = "backward"
+    seed = op.fresh(tape, 1, op.FP32, "loss")
+    tape.backward(loss, seed)
+
+
+def forward(tape: Tape, model: Model, layers: range) -> Shadow:
+    """Embedding, blocks, head, loss. Returns the loss; the logits are gone when nothing saves them."""
+    a = model.architecture
+    tape.place = "embedding"
+    x = embed(tape, model)
+    tables = rotary_tables(tape, model, x) if a.rotary else ()
+    for layer in layers:
+        tape.place = f"layer {layer}"
+
+        def block(tape, x, layer=layer):
+            return decoder(tape, model, x, layer, tables)
+
+        x = op.checkpoint(tape, block, x) if model.checkpointing else block(tape, x)
+    tape.place = "head"
+    x = norm(tape, model, x, "norm")
+    logits = project(tape, model, x, "lm_head", a.vocabulary, weight_name="embed_tokens" if a.tied else None)
+    del x
+    tape.place = "loss"
+    return op.cross_entropy(tape, op.cast(tape, logits, op.FP32), model.tokens)
+
+
+def embed(tape: Tape, model: Model) -> Shadow:
+    a = model.architecture
+    table = model.weight("embed_tokens", a.vocabulary * a.hidden)
+    x = op.embedding(tape, table, model.tokens, a.hidden)
+    if a.positions:
+        places = model.weight("wpe", a.positions * a.hidden)
+        at = op.embedding(tape, places, model.sequence, a.hidden)
+        x = op.add(tape, x, at)
+    if a.scaled_embedding:
+        x = op.scale(tape, x)
+    x = op.dropout(tape, x, a.dropout)
+    if model.input_gradients and not x.requires_grad:
+        x = tape.require_grad(x)
+    return x
+
+
+def rotary_tables(tape: Tape, model: Model, x: Shadow) -> tuple[Shadow, Shadow]:
+    """cos and sin of every position, once for all layers."""
+    width = model.architecture.rotary
+    return tuple(tape.tensor(model.sequence * width, x.itemsize, name) for name in ("cos", "sin"))
+
+
+def norm(tape: Tape, model: Model, x: Shadow, name: str, width: int = 0) -> Shadow:
+    a = model.architecture
+    width = width or a.hidden
+    weight = model.weight(f"{name}.weight", width)
+    rows = x.numel // width
+    if a.norm == "layer":
+        bias = model.weight(f"{name}.bias", width)
+        return op.layer_norm(tape, x, weight, bias, rows, autocast=model.numerics.autocast)
+    return op.rms_norm(tape, x, weight, rows, gemma=a.norm == "gemma")
+
+
+def project(tape, model: Model, x: Shadow, name: str, outputs: int, *, bias=False, weight_name=None) -> Shadow:
+    """A linear layer, with its adapter if it has one."""
+    inputs, short = x.numel // model.tokens, name.rsplit(".", 1)[-1]
+    weight = model.weight(weight_name or name, inputs * outputs)
+    biases = model.weight(f"{name}.bias", outputs) if bias else None
+    lora = model.lora
+    adapted = bool(lora.rank) and short in lora.targets
+    if lora.quantised and short != "lm_head":
+        y = quantised_linear(tape, model, x, weight, outputs)
+    else:
+        y = op.linear(tape, x, weight, outputs, bias=biases, autocast=model.numerics.autocast)
+    return adapt(tape, model, x, y, name, inputs, outputs) if adapted else y
+
+
+def adapt(tape, model: Model, x: Shadow, y: Shadow, name: str, inputs: int, outputs: int) -> Shadow:
+    """PEFT's forward: `y + lora_B(lora_A(dropout(x))) * scaling`, the adapter in its own precision."""
+    lora, cast_to = model.lora, model.numerics.autocast
+    if lora.quantised:
+        y = op.clone(tape, y)
+    if not cast_to:
+        x = op.cast(tape, x, lora.itemsize)
+    x = op.dropout(tape, x, lora.dropout)
+    down = model.adapter(f"{name}.lora_A", lora.rank * inputs)
+    up = model.adapter(f"{name}.lora_B", outputs * lora.rank)
+    low = op.linear(tape, x, down, lora.rank, autocast=cast_to)
+    del x
+    delta = op.linear(tape, low, up, outputs, autocast=cast_to)
+    before = y.itemsize
+    delta = op.scale(tape, delta)
+    if lora.quantised and not cast_to:
+        delta = op.cast(tape, delta, before)
+    return op.cast(tape, op.add(tape, y, delta), before)
+
+
+def quantised_linear(tape, model: Model, x: Shadow, weight: Parameter, outputs: int) -> Shadow:
+    """bitsandbytes' Linear4bit: the weight is made whole for the product, forward and backward, and thrown away."""
+    whole, size = weight.numel, model.lora.whole
+    before = x.itemsize
+    x = op.cast(tape, x, model.numerics.autocast or size)
+    numel, itemsize, inputs = x.numel // (whole // outputs) * outputs, x.itemsize, x.numel
+    spare = tape.new(whole * itemsize, "dequantise")
+    shadow = tape.record("Linear4bit", [x], numel, itemsize, lambda g: [dequantised(tape, whole, inputs, itemsize)])
+    del spare
+    return op.cast(tape, shadow, before)
+
+
+def dequantised(tape: Tape, whole: int, inputs: int, itemsize: int):
+    spare = tape.new(whole * itemsize, "dequantise")
+    gradient = op.fresh(tape, inputs, itemsize, "dX")
+    del spare
+    return gradient
+
+
+def decoder(tape: Tape, model: Model, x: Shadow, layer: int, tables) -> Shadow:
+    """A block: attention and MLP, each after a norm and before a sum."""
+    a, name = model.architecture, f"layers.{layer}"
+    residual = x
+    x = norm(tape, model, x, f"{name}.input_layernorm")
+    x = attention(tape, model, x, name, tables)
+    if a.norms_per_layer == 4:
+        x = norm(tape, model, x, f"{name}.post_attention_norm")
+    x = op.add(tape, residual, op.dropout(tape, x, a.dropout))
+    residual = x
+    x = norm(tape, model, x, f"{name}.post_attention_layernorm")
+    x = mlp(tape, model, x, name)
+    if a.norms_per_layer == 4:
+        x = norm(tape, model, x, f"{name}.post_feedforward_norm")
+    return op.add(tape, residual, op.dropout(tape, x, a.dropout))
+
+
+def attention(tape: Tape, model: Model, x: Shadow, name: str, tables) -> Shadow:
+    a = model.architecture
+    q, k, v = queries_keys_values(tape, model, x, name)
+    del x
+    if a.fused_qkv and tables:
+        q, k = op.view(tape, q, copies=True), op.view(tape, k, copies=True)
+    if tables:
+        q, k = rotate(tape, a, q, k, tables)
+    if not model.checkpointing:
+        k, v = op.keep(tape, k), op.keep(tape, v)
+    y = attend(tape, model, q, k, v)
+    del q, k, v
+    return project(tape, model, y, f"{name}.{a.names['o']}", a.hidden, bias=a.output_bias)
+
+
+def rotate(tape, a: Architecture, q: Shadow, k: Shadow, tables) -> tuple[Shadow, Shadow]:
+    """Rotary positions, of all dimensions of a head or of its first ones."""
+    return op.rotary(tape, q, *tables), op.rotary(tape, k, *tables)
+
+
+def queries_keys_values(tape, model: Model, x: Shadow, name: str):
+    a = model.architecture
+    width, narrow = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    if a.fused_qkv:
+        y = project(tape, model, x, f"{name}.{a.names['qkv']}", width + 2 * narrow, bias=a.attention_bias)
+        sizes = tuple(model.tokens * w for w in (width, narrow, narrow))
+        return op.split(tape, y, sizes) if a.family == "gpt2" else [op.part(tape, y, n) for n in sizes]
+    return [by_head(tape, model, x, name, key, w) for key, w in (("q", width), ("k", narrow), ("v", narrow))]
+
+
+def by_head(tape, model: Model, x: Shadow, name: str, key: str, width: int) -> Shadow:
+    """A projection, seen head by head. The heads come after the sequence in memory and before it in the computation:
+    rotary makes the gradients of q and k anew in the second order, and they are copied back."""
+    a = model.architecture
+    y = project(tape, model, x, f"{name}.{a.names[key]}", width, bias=a.attention_bias)
+    y = op.view(tape, y, copies=key != "v")
+    if a.qk_norm and key != "v":
+        y = norm(tape, model, y, f"{name}.{key}_norm", a.head_dim)
+    return y
+
+
+def attend(tape: Tape, model: Model, q: Shadow, k: Shadow, v: Shadow) -> Shadow:
+    a = model.architecture
+    if model.numerics.autocast:
+        q, k, v = (op.cast(tape, t, model.numerics.autocast) for t in (q, k, v))
+    rows = model.tokens * a.heads
+    if model.attention == "sdpa":
+        return op.scaled_dot_product(tape, q, k, v, rows)
+    groups, itemsize = a.heads // a.kv_heads, q.itemsize
+    k, v = op.repeat(tape, k, groups), op.repeat(tape, v, groups)
+    scores = op.matmul(tape, q, k, rows * model.sequence)
+    scores = op.scale(tape, scores)
+    scores = op.scale(tape, scores)  # + mask: also one more result of that size
+    weights = op.cast(tape, op.softmax(tape, scores, op.FP32), itemsize)
+    del scores
+    weights = op.dropout(tape, weights, a.attention_dropout)
+    return op.matmul(tape, weights, v, q.numel)
+
+
+def mlp(tape: Tape, model: Model, x: Shadow, name: str) -> Shadow:
+    a = model.architecture
+    act = op.gelu_new if a.activation == "gelu_new" else op.activation
+    if not a.gated:
+        x = act(tape, project(tape, model, x, f"{name}.{a.names['up']}", a.intermediate, bias=a.mlp_bias))
+        return project(tape, model, x, f"{name}.{a.names['down']}", a.hidden, bias=a.mlp_bias)
+    if a.fused_gate_up:
+        both = project(tape, model, x, f"{name}.{a.names['gate_up']}", 2 * a.intermediate)
+        gate, up = op.split(tape, both, (both.numel // 2,) * 2)
+        x = op.multiply(tape, up, act(tape, gate))
+        del both, gate, up
+    else:
+        gate = act(tape, project(tape, model, x, f"{name}.{a.names['gate']}", a.intermediate, bias=a.mlp_bias))
+        x = op.multiply(
+            tape, gate, project(tape, model, x, f"{name}.{a.names['up']}", a.intermediate, bias=a.mlp_bias)
+        )
+        del gate
+    return project(tape, model, x, f"{name}.{a.names['down']}", a.hidden, bias=a.mlp_bias)

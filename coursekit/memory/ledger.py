@@ -1,0 +1,128 @@
+"""Bytes for each parameter: the named ledgers of training, and what each optimizer keeps.
+
+"16 bytes a parameter" is said of three different things. Here every ledger has a name, and its rows say what they are:
+
+    pure FP32 + Adam           weight 4 + gradient 4 + Adam 8                                = 16
+    torch.amp                  the same: weights, gradients and Adam stay FP32, operations cast = 16 (and a 16-bit copy
+                               of the weights comes and goes with each step)
+    16-bit + FP32 master       weight 2 + gradient 2 + master 4 + Adam 8                     = 16 (ZeRO paper, section 3.1)
+    ... with FP32 gradients    weight 2 + gradient 4 + master 4 + Adam 8                     = 18 (Megatron)
+    ... with both gradients    weight 2 + gradients 2 + 4 + master 4 + Adam 8                = 20
+    pure 16-bit + Adam         weight 2 + gradient 2 + Adam 4                                = 8  (updates get lost)
+
+Sources: Rajbhandari et al. 2020 (ZeRO), section 3.1; Micikevicius et al. 2018 for master weights; Dettmers et al. 2022 for
+8-bit states; Shazeer and Stern 2018 for factored ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, prod
+
+BLOCK = 256  # values that share an absmax in the 8-bit states
+SMALL = 4096  # tensors with fewer elements keep states of 32 bits
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Bytes of a parameter. `gradient` is what accumulates, `gradient_copy` a second one that stays, `step_copy` one
+    that lives during the optimizer's step only."""
+
+    name: str
+    title: str
+    weight: int
+    gradient: int
+    master: int = 0
+    gradient_copy: int = 0
+    step_copy: int = 0
+    state: int = 4  # of each of Adam's two
+    autocast: int = 0
+
+    @property
+    def with_adam(self) -> int:
+        """Bytes for each parameter between two steps, with both states of Adam."""
+        return self.weight + self.gradient + self.gradient_copy + self.master + 2 * self.state
+
+
+LEDGERS = {
+    ledger.name: ledger
+    for ledger in (
+        Ledger("fp32", "pure FP32 + Adam", 4, 4),
+        Ledger("amp", "torch.amp", 4, 4, autocast=2),
+        Ledger("master-16", "16-bit weights and gradients + FP32 master + Adam", 2, 2, master=4, step_copy=4),
+        Ledger("master-18", "16-bit weights, FP32 gradients + FP32 master + Adam", 2, 4, master=4),
+        Ledger("master-20", "16-bit weights, both gradients + FP32 master + Adam", 2, 2, master=4, gradient_copy=4),
+        Ledger("bf16", "pure 16-bit + Adam", 2, 2, state=2),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What an optimizer keeps for a weight. `paged`: in the host's memory. `states` of its own precision if not None."""
+
+    name: str
+    title: str
+    states: int
+    bits: int = 32
+    factored: bool = False
+    paged: bool = False
+
+    def state_bytes(self, shape: tuple[int, ...], itemsize: int = 4) -> int:
+        """Bytes that stay with one weight of that shape, without the step counter."""
+        numel = prod(shape)
+        if self.factored:
+            return 4 * factored_elements(shape)
+        if self.bits == 8 and numel >= SMALL:
+            return self.states * (numel + 4 * ceil(numel / BLOCK))
+        return self.states * numel * (4 if self.bits == 8 else itemsize)
+
+    def step_bytes(self, sizes: Iterable[int], implementation: str, itemsize: int = 4) -> int:
+        """Most bytes that come and go during a step; sizes: elements of the weights, in order.
+
+        "for-loop" (torch's choice on a CPU) makes two results of the size of a weight while the last weight's is still
+        there; "foreach" (its choice on a GPU) one of the size of all weights; "fused" none.
+        """
+        sizes = list(sizes)
+        if not sizes or self.bits == 8 or self.name.startswith("sgd"):
+            return 0
+        if self.factored:
+            return 3 * max(sizes) * itemsize
+        if implementation == "foreach":
+            return sum(sizes) * itemsize
+        if implementation == "fused":
+            return 0
+        return itemsize * max(before + 2 * now for before, now in zip([0, *sizes], sizes, strict=False))
+
+
+OPTIMIZERS = {
+    optimizer.name: optimizer
+    for optimizer in (
+        Optimizer("sgd", "SGD", 0),
+        Optimizer("sgd-momentum", "SGD with momentum", 1),
+        Optimizer("adamw", "AdamW", 2),
+        Optimizer("adamw-8bit", "8-bit AdamW", 2, bits=8),
+        Optimizer("paged-adamw", "paged AdamW", 2, paged=True),
+        Optimizer("paged-adamw-8bit", "paged 8-bit AdamW", 2, bits=8, paged=True),
+        Optimizer("adafactor", "Adafactor", 1, factored=True),
+    )
+}
+
+
+def factored_elements(shape: tuple[int, ...]) -> int:
+    """Adafactor's second moment: one row and one column of a matrix instead of all of it; a vector whole."""
+    if len(shape) < 2:
+        return prod(shape)
+    return prod(shape[:-1]) + prod(shape[:-2]) * shape[-1]
+
+
+def nf4_bytes(numel: int, *, blocksize: int = 64, double: bool = True) -> int:
+    """A weight in NF4: two codes a byte, an absmax for each block; with double quantisation the absmax has 8 bits and
+    256 of them share one in FP32, and their mean (Dettmers et al. 2023, section 3)."""
+    blocks = ceil(numel / blocksize)
+    scales = blocks + 4 * ceil(blocks / 256) + 4 if double else 4 * blocks
+    return ceil(numel / 2) + scales
+
+
+NF4_TABLES = 4 * (16 + 256)  # the 16 values of NF4 and the 256 of the scales, which each weight's record refers to

@@ -1,0 +1,250 @@
+"""Where the bytes of a training step go, measured.
+
+Three instruments, each the right one for its question:
+
+    saved_tensors(model)    what the graph holds for backward: torch's own hooks, each storage counted once
+    allocations()           every byte that the CPU's allocator gave and took, from torch's profiler
+    measure(...)            a whole step: weights, gradients, states, activations, and the peak of each phase
+
+On a GPU the peak is `max_memory_allocated`, reset before each phase. A difference of `memory_allocated` before and after
+is not a peak: it misses everything that came and went in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+PHASES = ("forward", "backward", "optimizer")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One storage that the graph holds: who saved it first, as which shape."""
+
+    module: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    bytes: int
+
+
+@dataclass
+class SavedTensors:
+    rows: list[Saved] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        return sum(row.bytes for row in self.rows)
+
+
+@contextmanager
+def saved_tensors(model: torch.nn.Module, *, weights: bool = False):
+    """Collect what a forward pass saves for backward; several views of one storage count once.
+
+    weights   also count the model's parameters, which are there anyway
+    """
+    result, seen, path = SavedTensors(), {}, [""]
+    if not weights:
+        seen = {p.untyped_storage()._cdata: p for p in [*model.parameters(), *model.buffers()]}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in seen:
+            seen[storage._cdata] = storage  # kept, so that its address is not given to another
+            result.rows.append(Saved(path[-1], tuple(tensor.shape), tensor.dtype, storage.nbytes()))
+        return tensor
+
+    hooks = list(_follow(model, path))
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield result
+    finally:
+        for hook in hooks:
+            hook.remove()
+        seen.clear()
+
+
+def _follow(model, path: list[str]):
+    """Hooks that keep the name of the module that is running at the end of `path`."""
+
+    def enter(name):
+        return lambda module, inputs: path.append(name)
+
+    def leave(module, inputs, result):
+        path.pop()
+
+    for name, module in model.named_modules():
+        yield module.register_forward_pre_hook(enter(name))
+        yield module.register_forward_hook(leave)
+
+
+@dataclass
+class Allocations:
+    """Bytes given (positive) and taken (negative) in order, each with the phase it fell into."""
+
+    events: list[tuple[str, int]] = field(default_factory=list)
+
+    def peaks(self) -> dict[str, int]:
+        """The highest sum within each phase, over what there was at the start."""
+        peaks, now = {}, 0
+        for phase, nbytes in self.events:
+            peaks[phase] = max(peaks.get(phase, now), now, now + nbytes)
+            now += nbytes
+        return peaks
+
+    @property
+    def peak(self) -> int:
+        return max([0, *self.peaks().values()])
+
+
+@contextmanager
+def allocations():
+    """Collect the events of the CPU's allocator while the block runs.
+
+    Mark phases in the block with `torch.profiler.record_function(name)`.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    result = Allocations()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        yield result
+    found = sorted(_events(profiler.profiler.kineto_results.experimental_event_tree(), ""))
+    result.events += [(phase, nbytes) for _, phase, nbytes in found]
+
+
+def _events(tree, phase: str):
+    from torch._C._profiler import _EventType
+
+    for event in tree:
+        if event.tag == _EventType.Allocation:
+            yield event.start_time_ns, phase, event.extra_fields.alloc_size
+        yield from _events(event.children, event.name if event.name in PHASES else phase)
+
+
+def held_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of these tensors, each storage once."""
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in leaves(tensors)}
+    return sum(storages.values())
+
+
+def leaves(tensors: Iterable) -> Iterable[torch.Tensor]:
+    """Plain tensors: also those that a 4-bit weight of bitsandbytes keeps beside its codes."""
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        yield tensor
+        state = getattr(tensor, "quant_state", None)
+        yield from _quantisation(state) if state is not None else ()
+
+
+def _quantisation(state):
+    yield from leaves([state.absmax, state.code, state.offset])
+    if state.state2 is not None:
+        yield from _quantisation(state.state2)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A training step, in bytes. `peaks`: of each phase, everything included."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    peaks: dict[str, int]
+    seconds: float
+
+    @property
+    def peak(self) -> int:
+        return max(self.peaks.values())
+
+    @property
+    def peak_phase(self) -> str:
+        return max(self.peaks, key=self.peaks.get)
+
+
+def measure(model, optimizer, batches: Sequence[dict], *, loss: Callable | None = None, autocast=None) -> Measured:
+    """One optimizer step on these micro-batches, after one that is not counted (it makes the optimizer's states).
+
+    batches   dictionaries of tensors that the model takes; more than one: gradients accumulate
+    loss      (model, batch) -> scalar; default: the model's own `.loss`
+    autocast  makes a context for the forward pass, for example lambda: torch.autocast("cpu", torch.bfloat16)
+
+    Changes the weights by two steps. On a GPU the caching allocator's counters are read, and reset.
+    """
+    loss = loss or (lambda model, batch: model(**batch).loss)
+    step = Step(model, optimizer, batches, loss, autocast or torch.enable_grad)
+    step.run()
+    activations = step.activations()
+    optimizer.zero_grad(set_to_none=True)
+    device = next(model.parameters()).device
+    resident = step.resident(batches)
+    started = time.perf_counter()
+    peaks = step.cuda_peaks() if device.type == "cuda" else step.cpu_peaks(resident)
+    seconds = time.perf_counter() - started
+    weights = held_bytes([*model.parameters(), *model.buffers()])
+    states = held_bytes(optimizer_tensors(optimizer))
+    return Measured(weights, step.gradients, states, activations, peaks, seconds)
+
+
+def optimizer_tensors(optimizer):
+    for state in optimizer.state.values():
+        for value in state.values():
+            yield from value if isinstance(value, (list, tuple)) else [value]
+
+
+@dataclass
+class Step:
+    """The step that is measured, in its phases."""
+
+    model: object
+    optimizer: object
+    batches: Sequence[dict]
+    loss: Callable
+    context: Callable
+    gradients: int = 0
+
+    def run(self, phase=torch.profiler.record_function) -> None:
+        for batch in self.batches:
+            with phase("forward"), self.context():
+                loss = self.loss(self.model, batch) / len(self.batches)
+            with phase("backward"):
+                loss.backward()
+            del loss
+        self.gradients = held_bytes(p.grad for p in self.model.parameters())
+        with phase("optimizer"):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def activations(self) -> int:
+        """What one forward pass saves."""
+        with saved_tensors(self.model) as saved, self.context():
+            self.loss(self.model, self.batches[0])
+        return saved.bytes
+
+    def resident(self, batches) -> int:
+        """Bytes that are there before the step begins: weights, buffers, states, and the batches."""
+        inputs = [tensor for batch in batches for tensor in batch.values()]
+        return held_bytes([*self.model.parameters(), *self.model.buffers(), *optimizer_tensors(self.optimizer), *inputs])
+
+    def cpu_peaks(self, resident: int) -> dict[str, int]:
+        with allocations() as found:
+            self.run()
+        return {phase: resident + found.peaks().get(phase, 0) for phase in PHASES}
+
+    def cuda_peaks(self) -> dict[str, int]:
+        peaks = dict.fromkeys(PHASES, 0)
+
+        @contextmanager
+        def phase(name):
+            torch.cuda.reset_peak_memory_stats()
+            yield
+            torch.cuda.synchronize()
+            peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated())
+
+        self.run(phase)
+        return peaks

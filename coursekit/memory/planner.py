@@ -1,0 +1,310 @@
+"""Will it fit? The bytes of a training step, by category and phase, before anything is allocated.
+
+    estimate(Plan("llama-3-8b", quantisation="nf4", lora_rank=16, sequence=2048))
+
+The parts that stay (weights, gradients, states) are arithmetic on shapes: exact. The parts that come and go are played
+through on shadows of tensors (`activations`), so the peak is that of a real step and not the sum of all terms, which
+never live at once. Three blocks are played, the first, one in the middle and the last; the others are like the middle.
+
+Bare Python: no torch, a few milliseconds. What it does not know: the context of CUDA (0.3 to 0.5 GB), fragmentation of
+the allocator, buffers of a communication library, and what other programs hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from math import ceil
+
+from coursekit.memory import activations, architecture
+from coursekit.memory.ledger import LEDGERS, NF4_TABLES, OPTIMIZERS, Ledger, Optimizer, nf4_bytes
+from coursekit.memory.tape import ACTIVATIONS, GATHERED, GRADIENTS, TEMPORARY, Event, Tape
+from coursekit.memory.validate import checked
+
+WEIGHTS, STATES, MASTER, INPUTS = "weights", "optimizer states", "master weights", "inputs"
+CATEGORIES = (WEIGHTS, GATHERED, MASTER, STATES, GRADIENTS, ACTIVATIONS, TEMPORARY, INPUTS)
+PHASES = ("forward", "start of backward", "end of backward", "optimizer step")
+SIMULATED = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to train one model. Everything has the field's default; `checked` says what is impossible, and why.
+
+    model               a preset, a config.json, a config, an Architecture
+    batch, sequence     of one micro-batch on one rank
+    ledger              a name of ledger.LEDGERS; what the weights that are trained, or the base of adapters, are made of
+    optimizer           a name of ledger.OPTIMIZERS
+    implementation      "for-loop", "foreach" or "fused"; default: torch's choice for the device
+    attention           "sdpa" or "eager"
+    checkpointing       recompute each block in backward
+    accumulation        micro-batches a step
+    lora_rank           0: all weights are trained; else only adapters are
+    lora_targets        "all-linear" or names of linear layers, as in PEFT
+    quantisation        None or "nf4": the base, without embedding, head and norms
+    kbit_preparation    what is not quantised becomes FP32, as prepare_model_for_kbit_training does
+    zero_stage          0 to 3; world_size ranks
+    offload             None, "optimizer" (stages 1 to 3) or "parameters" (stage 3): to the host's memory
+    device              "cuda" or "cpu": only decides the defaults of `implementation`
+    """
+
+    model: object
+    batch: int = 1
+    sequence: int = 2048
+    ledger: str = "bf16"
+    optimizer: str = "adamw"
+    implementation: str | None = None
+    attention: str = "sdpa"
+    checkpointing: bool = False
+    accumulation: int = 1
+    lora_rank: int = 0
+    lora_targets: str | tuple[str, ...] = "all-linear"
+    lora_dropout: float = 0.0
+    quantisation: str | None = None
+    double_quantisation: bool = True
+    kbit_preparation: bool | None = None
+    zero_stage: int = 0
+    world_size: int = 1
+    offload: str | None = None
+    device: str = "cuda"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes on each rank. `phases`: at the highest point of each phase, by category."""
+
+    plan: Plan
+    parameters: int
+    trainable: int
+    phases: dict[str, dict[str, int]]
+    host_bytes: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def peaks(self) -> dict[str, int]:
+        return {phase: sum(terms.values()) for phase, terms in self.phases.items()}
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self.peaks.values())
+
+    @property
+    def peak_phase(self) -> str:
+        return max(PHASES, key=self.peaks.__getitem__)
+
+    @property
+    def at_peak(self) -> dict[str, int]:
+        return self.phases[self.peak_phase]
+
+    def to_dict(self) -> dict:
+        """Everything as plain data, for JSON."""
+        plan = asdict(self.plan) | {"model": str(getattr(self.plan.model, "family", self.plan.model))}
+        return {
+            "plan": plan,
+            "parameters": self.parameters,
+            "trainable": self.trainable,
+            "peak_bytes": self.peak_bytes,
+            "peak_phase": self.peak_phase,
+            "phases": self.phases,
+            "host_bytes": self.host_bytes,
+            "notes": list(self.notes),
+        }
+
+
+def estimate(plan: Plan) -> Estimate:
+    """The bytes of a step under `plan`, on each rank.
+
+    Raises ValueError (UnknownModel for the model) with the reason if the plan is impossible.
+    """
+    a = architecture.find(plan.model)
+    checked(plan, a)
+    parts = Parts(plan, a)
+    events = list(replayed(parts))
+    phases = highest(parts.resident(), events, a.layers)
+    phases["optimizer step"] = after_backward(parts)
+    return Estimate(plan, architecture.count(a), sum(parts.trained), phases, parts.host_bytes(), tuple(parts.notes()))
+
+
+class Parts:
+    """What a plan says, in the terms that the tape and the arithmetic need."""
+
+    def __init__(self, plan: Plan, a: architecture.Architecture):
+        self.plan, self.a = plan, a
+        self.ledger: Ledger = LEDGERS[plan.ledger]
+        self.optimizer: Optimizer = OPTIMIZERS[plan.optimizer]
+        self.shapes = [w.shape for w in architecture.weights(a)]
+        self.adapters = list(adapter_shapes(plan, a))
+        self.quantised = plan.quantisation is not None
+        self.prepared = self.quantised if plan.kbit_preparation is None else plan.kbit_preparation
+
+    @property
+    def trained_shapes(self) -> list[tuple[int, ...]]:
+        return self.adapters if self.plan.lora_rank else self.shapes
+
+    @property
+    def trained(self) -> list[int]:
+        return [architecture.Weight("", shape).numel for shape in self.trained_shapes]
+
+    @property
+    def state_size(self) -> int:
+        return 4 if self.plan.lora_rank else self.ledger.state
+
+    def shard(self, nbytes: int, stage: int) -> int:
+        """Bytes of a rank: divided if the stage shards this."""
+        return ceil(nbytes / self.plan.world_size) if self.plan.zero_stage >= stage else nbytes
+
+    def base_bytes(self) -> int:
+        """The weights as the model holds them, whole."""
+        a, size = self.a, self.ledger.weight
+        if not self.quantised:
+            return size * architecture.count(a)
+        linear = [
+            w.numel for layer in range(a.layers) for w in architecture.linear_layers(a, layer)
+        ]  # what Linear4bit replaces
+        rest = architecture.count(a) - sum(linear)
+        codes = sum(nf4_bytes(n, double=self.plan.double_quantisation) for n in linear)
+        return codes + (4 if self.prepared else size) * rest
+
+    def weights_bytes(self) -> int:
+        return self.base_bytes() + 4 * sum(self.trained) * bool(self.plan.lora_rank)
+
+    def states_bytes(self) -> int:
+        return sum(self.optimizer.state_bytes(shape, self.state_size) for shape in self.trained_shapes)
+
+    def master_bytes(self) -> int:
+        return 0 if self.plan.lora_rank else self.ledger.master * sum(self.trained)
+
+    def gradient_bytes(self) -> int:
+        """Of all trained weights, where they are kept; whole."""
+        size = 4 if self.plan.lora_rank else self.ledger.gradient
+        return size * sum(self.trained)
+
+    def gradient_copy_bytes(self) -> int:
+        return 0 if self.plan.lora_rank else self.ledger.gradient_copy * sum(self.trained)
+
+    def host_bytes(self) -> int:
+        """What offloading keeps in the host's memory, for each rank."""
+        moved = 0
+        if self.optimizer.paged or self.plan.offload:
+            moved += self.shard(self.states_bytes(), 1)
+        if self.plan.offload:
+            moved += self.shard(self.master_bytes(), 1)
+        if self.plan.offload == "parameters":
+            moved += self.shard(self.weights_bytes(), 3)
+        return moved
+
+    def resident(self) -> dict[str, int]:
+        """What is there before the step begins."""
+        plan = self.plan
+        here = not plan.offload
+        return {
+            WEIGHTS: self.shard(self.weights_bytes(), 3) * (plan.offload != "parameters"),
+            MASTER: self.shard(self.master_bytes(), 1) * here,
+            STATES: self.shard(self.states_bytes(), 1) * (here and not self.optimizer.paged),
+            GRADIENTS: self.standing_gradients(),
+            INPUTS: 2 * 8 * plan.batch * plan.sequence * plan.accumulation,
+        }
+
+    def standing_gradients(self) -> int:
+        """Those of earlier micro-batches, and the second copy that the ledger keeps."""
+        earlier = self.gradient_bytes() if self.plan.accumulation > 1 else 0
+        return self.shard(earlier + self.gradient_copy_bytes(), 2)
+
+    def gathered_bytes(self) -> int:
+        """Stage 3: the whole weights of the block that computes, and of the next, which is fetched ahead."""
+        if self.plan.zero_stage < 3 or self.plan.world_size == 1:
+            return 0
+        block = sum(w.numel for w in architecture.layer_weights(self.a, self.a.layers - 1))
+        return min(2, self.a.layers) * block * self.ledger.weight
+
+    def model(self) -> activations.Model:
+        plan, lora = self.plan, bool(self.plan.lora_rank)
+        weight = 4 if self.quantised and self.prepared else self.ledger.weight
+        numerics = activations.Numerics(weight, self.ledger.autocast, 0 if lora else self.ledger.gradient)
+        targets = tuple(target_names(plan, self.a)) if lora else ()
+        adapters = activations.Lora(
+            plan.lora_rank, targets, plan.lora_dropout, quantised=self.quantised, whole=self.ledger.weight
+        )
+        model = activations.Model(
+            self.a, plan.batch, plan.sequence, numerics, adapters, plan.attention, plan.checkpointing, not lora,
+            input_gradients=self.quantised and self.prepared,
+        )  # fmt: skip
+        return model
+
+    def step_bytes(self) -> int:
+        """Most that comes and goes in the optimizer's step, on each rank."""
+        implementation = self.plan.implementation or ("for-loop" if self.plan.device == "cpu" else "foreach")
+        if self.plan.offload or self.optimizer.paged:
+            return 0
+        own = self.optimizer.step_bytes(self.trained, implementation, self.state_size)
+        copies = 0 if self.plan.lora_rank else self.ledger.step_copy * sum(self.trained)
+        return self.shard(own + copies, 1)
+
+    def notes(self) -> Iterator[str]:
+        if self.a.experts:
+            yield "mixture of experts: activations assume that tokens spread evenly over the experts"
+        if self.plan.zero_stage and self.plan.world_size == 1:
+            yield "one rank shards nothing: ZeRO saves no memory here"
+
+
+def adapter_shapes(plan: Plan, a: architecture.Architecture) -> Iterator[tuple[int, int]]:
+    """Shapes of A (rank x inputs) and B (outputs x rank) of every adapted layer."""
+    names = set(target_names(plan, a)) if plan.lora_rank else set()
+    for layer in range(a.layers if names else 0):
+        for name, (outputs, inputs) in architecture.linear_layers(a, layer):
+            if name.split(".")[-2] in names:
+                yield from ((plan.lora_rank, inputs), (outputs, plan.lora_rank))
+
+
+def target_names(plan: Plan, a: architecture.Architecture) -> list[str]:
+    """Short names of the layers that get an adapter."""
+    names = [w.name.split(".")[-2] for w in architecture.linear_layers(a, a.layers - 1)]
+    if plan.lora_targets == "all-linear":
+        return list(dict.fromkeys(names))
+    return list(plan.lora_targets)
+
+
+def replayed(parts: Parts) -> Iterator[Event]:
+    """The events of one micro-batch; the last one of a step, where earlier ones left gradients."""
+    model, a = parts.model(), parts.a
+    tape = Tape()
+    tape.accumulates = parts.plan.accumulation > 1
+    activations.step(tape, model, range(min(a.layers, SIMULATED)))
+    return tape.events
+
+
+def highest(resident: dict[str, int], events, layers: int) -> dict[str, dict[str, int]]:
+    """Play the events back: the totals by category at the highest point of each phase.
+
+    Where more blocks are than were played, the net change of the one in the middle counts for all like it. Its own
+    highest point lies between those of its neighbours, since the change from block to block is constant.
+    """
+    now = dict.fromkeys(CATEGORIES, 0) | resident
+    total, best, phases = sum(now.values()), dict.fromkeys(PHASES[:3], -1), {}
+    last, repeats = f"layer {min(layers, SIMULATED) - 1}", max(0, layers - SIMULATED)
+    net, before = dict.fromkeys(CATEGORIES, 0), None
+    for phase, place, _, category, nbytes in events:
+        if before == "layer 1" != place and repeats:
+            for name, change in net.items():
+                now[name] += repeats * change
+                total += repeats * change
+            net = dict.fromkeys(CATEGORIES, 0)
+        before = place
+        if place == "layer 1":
+            net[category] += nbytes
+        now[category] += nbytes
+        total += nbytes
+        if phase == "backward":
+            phase = PHASES[1] if place in ("loss", "head", last) else PHASES[2]
+        if total > best[phase]:
+            best[phase], phases[phase] = total, dict(now)
+    return phases
+
+
+def after_backward(parts: Parts) -> dict[str, int]:
+    """The optimizer's step: every gradient is there, no activation is."""
+    terms = dict.fromkeys(CATEGORIES, 0) | parts.resident()
+    whole = parts.gradient_bytes() + parts.gradient_copy_bytes()
+    terms[GRADIENTS] = parts.shard(whole, 2) * (not (parts.plan.offload and parts.plan.zero_stage >= 2))
+    terms[TEMPORARY] = parts.step_bytes()
+    return terms
