@@ -50,6 +50,7 @@ class Model:
     attention: str = "sdpa"
     checkpointing: bool = False
     trainable: bool = True  # the base's weights
+    cpu: bool = False  # its attention kernel needs a little room of its own
     input_gradients: bool = False  # as enable_input_require_grads does for k-bit training
     weights: dict[str, Parameter] = field(default_factory=dict)
 
@@ -74,8 +75,7 @@ class Model:
 def step(tape: Tape, model: Model, layers: range) -> None:
     """Forward and backward of one micro-batch, through `layers` of the blocks. The events are on the tape."""
     loss = forward(tape, model, layers)
-    tape.copies.clear()
-    tape.phase = "backward"
+    tape.end_forward()
     seed = op.fresh(tape, 1, op.FP32, "loss")
     tape.backward(loss, seed)
 
@@ -92,11 +92,12 @@ def forward(tape: Tape, model: Model, layers: range) -> Shadow:
         def block(tape, x, layer=layer):
             return decoder(tape, model, x, layer, tables)
 
-        x = op.checkpoint(tape, block, x) if model.checkpointing else block(tape, x)
+        x = op.checkpoint(tape, block, x, op.RANDOM_STATE * model.cpu) if model.checkpointing else block(tape, x)
     tape.place = "head"
     x = norm(tape, model, x, "norm")
     logits = project(tape, model, x, "lm_head", a.vocabulary, weight_name="embed_tokens" if a.tied else None)
     del x
+    logits = op.softcap(tape, logits) if a.logit_softcap else logits
     tape.place = "loss"
     return op.cross_entropy(tape, op.cast(tape, logits, op.FP32), model.tokens)
 
@@ -111,7 +112,7 @@ def embed(tape: Tape, model: Model) -> Shadow:
         x = op.add(tape, x, at)
     if a.scaled_embedding:
         x = op.scale(tape, x)
-    x = op.dropout(tape, x, a.dropout)
+    x = op.dropout(tape, x, a.dropout, cpu=model.cpu)
     if model.input_gradients and not x.requires_grad:
         x = tape.require_grad(x)
     return x
@@ -143,6 +144,7 @@ def project(tape, model: Model, x: Shadow, name: str, outputs: int, *, bias=Fals
     adapted = bool(lora.rank) and short in lora.targets
     if lora.quantised and short != "lm_head":
         y = quantised_linear(tape, model, x, weight, outputs)
+        y = op.clone(tape, y) if adapted else y  # PEFT does, against views of a product that are written to
     else:
         y = op.linear(tape, x, weight, outputs, bias=biases, autocast=model.numerics.autocast)
     return adapt(tape, model, x, y, name, inputs, outputs) if adapted else y
@@ -151,11 +153,9 @@ def project(tape, model: Model, x: Shadow, name: str, outputs: int, *, bias=Fals
 def adapt(tape, model: Model, x: Shadow, y: Shadow, name: str, inputs: int, outputs: int) -> Shadow:
     """PEFT's forward: `y + lora_B(lora_A(dropout(x))) * scaling`, the adapter in its own precision."""
     lora, cast_to = model.lora, model.numerics.autocast
-    if lora.quantised:
-        y = op.clone(tape, y)
     if not cast_to:
         x = op.cast(tape, x, lora.itemsize)
-    x = op.dropout(tape, x, lora.dropout)
+    x = op.dropout(tape, x, lora.dropout, cpu=model.cpu)
     down = model.adapter(f"{name}.lora_A", lora.rank * inputs)
     up = model.adapter(f"{name}.lora_B", outputs * lora.rank)
     low = op.linear(tape, x, down, lora.rank, autocast=cast_to)
@@ -195,13 +195,13 @@ def decoder(tape: Tape, model: Model, x: Shadow, layer: int, tables) -> Shadow:
     x = attention(tape, model, x, name, tables)
     if a.norms_per_layer == 4:
         x = norm(tape, model, x, f"{name}.post_attention_norm")
-    x = op.add(tape, residual, op.dropout(tape, x, a.dropout))
+    x = op.add(tape, residual, op.dropout(tape, x, a.dropout, cpu=model.cpu))
     residual = x
     x = norm(tape, model, x, f"{name}.post_attention_layernorm")
     x = mlp(tape, model, x, name)
     if a.norms_per_layer == 4:
         x = norm(tape, model, x, f"{name}.post_feedforward_norm")
-    return op.add(tape, residual, op.dropout(tape, x, a.dropout))
+    return op.add(tape, residual, op.dropout(tape, x, a.dropout, cpu=model.cpu))
 
 
 def attention(tape: Tape, model: Model, x: Shadow, name: str, tables) -> Shadow:
@@ -216,12 +216,15 @@ def attention(tape: Tape, model: Model, x: Shadow, name: str, tables) -> Shadow:
         k, v = op.keep(tape, k), op.keep(tape, v)
     y = attend(tape, model, q, k, v)
     del q, k, v
+    if a.fused_qkv and tables and model.attention == "sdpa":
+        y = op.clone(tape, y)  # the result has the layout of q, heads first, and must be copied to tokens first
     return project(tape, model, y, f"{name}.{a.names['o']}", a.hidden, bias=a.output_bias)
 
 
 def rotate(tape, a: Architecture, q: Shadow, k: Shadow, tables) -> tuple[Shadow, Shadow]:
-    """Rotary positions, of all dimensions of a head or of its first ones."""
-    return op.rotary(tape, q, *tables), op.rotary(tape, k, *tables)
+    """Rotary positions. Phi-3 puts the dimensions that are turned and those that are not together again, a copy."""
+    q, k = op.rotary(tape, q, *tables), op.rotary(tape, k, *tables)
+    return (op.join(tape, q), op.join(tape, k)) if a.fused_qkv else (q, k)
 
 
 def queries_keys_values(tape, model: Model, x: Shadow, name: str):
@@ -251,16 +254,25 @@ def attend(tape: Tape, model: Model, q: Shadow, k: Shadow, v: Shadow) -> Shadow:
         q, k, v = (op.cast(tape, t, model.numerics.autocast) for t in (q, k, v))
     rows = model.tokens * a.heads
     if model.attention == "sdpa":
-        return op.scaled_dot_product(tape, q, k, v, rows)
+        return op.scaled_dot_product(tape, q, k, v, rows, block_of_scores(model.sequence) if model.cpu else 0)
+    if not a.rotary:
+        q = op.clone(tape, q)  # a part of the fused projection, which a batched product cannot read in place
     groups, itemsize = a.heads // a.kv_heads, q.itemsize
     k, v = op.repeat(tape, k, groups), op.repeat(tape, v, groups)
     scores = op.matmul(tape, q, k, rows * model.sequence)
     scores = op.scale(tape, scores)
+    scores = op.softcap(tape, scores) if a.attention_softcap else scores
     scores = op.scale(tape, scores)  # + mask: also one more result of that size
     weights = op.cast(tape, op.softmax(tape, scores, op.FP32), itemsize)
     del scores
-    weights = op.dropout(tape, weights, a.attention_dropout)
+    weights = op.dropout(tape, weights, a.attention_dropout, cpu=model.cpu)
     return op.matmul(tape, weights, v, q.numel)
+
+
+def block_of_scores(sequence: int) -> int:
+    """Queries x keys that torch's CPU kernel holds at a time (one thread)."""
+    queries = 256 if sequence >= 768 else 64 if sequence >= 192 else 32
+    return min(queries, sequence) * min(512, sequence)
 
 
 def mlp(tape: Tape, model: Model, x: Shadow, name: str) -> Shadow:

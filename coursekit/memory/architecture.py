@@ -78,6 +78,8 @@ class Architecture:
     fused_gate_up: bool = False
     activation: str = "silu"
     scaled_embedding: bool = False
+    attention_softcap: bool = False
+    logit_softcap: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
     experts: int = 0
@@ -249,7 +251,13 @@ def _gemma(config: Mapping) -> dict:
     activation = config.get("hidden_activation") or config.get("hidden_act") or "gelu_pytorch_tanh"
     tied = bool(config.get("tie_word_embeddings", True))
     values = _llama(config, norm="gemma", scaled_embedding=True, activation=activation, tied=tied)
-    return values | ({"norms_per_layer": 4} if config["model_type"] == "gemma2" else {})
+    if config["model_type"] == "gemma":
+        return values
+    caps = {
+        name: config.get(key, 1) is not None
+        for name, key in (("attention_softcap", "attn_logit_softcapping"), ("logit_softcap", "final_logit_softcapping"))
+    }
+    return values | {"norms_per_layer": 4} | caps
 
 
 def _mixtral(config: Mapping) -> dict:

@@ -70,13 +70,13 @@ class Optimizer:
     paged: bool = False
 
     def state_bytes(self, shape: tuple[int, ...], itemsize: int = 4) -> int:
-        """Bytes that stay with one weight of that shape, without the step counter."""
-        numel = prod(shape)
+        """Bytes that stay with one weight of that shape; torch's count of the steps takes four."""
+        numel, counter = prod(shape), 4 if self.states and self.bits == 32 else 0
         if self.factored:
-            return 4 * factored_elements(shape)
+            return 4 * factored_elements(shape) + counter
         if self.bits == 8 and numel >= SMALL:
             return self.states * (numel + 4 * ceil(numel / BLOCK))
-        return self.states * numel * (4 if self.bits == 8 else itemsize)
+        return self.states * numel * (4 if self.bits == 8 else itemsize) + counter
 
     def step_bytes(self, sizes: Iterable[int], implementation: str, itemsize: int = 4) -> int:
         """Most bytes that come and go during a step; sizes: elements of the weights, in order.
@@ -88,7 +88,7 @@ class Optimizer:
         if not sizes or self.bits == 8 or self.name.startswith("sgd"):
             return 0
         if self.factored:
-            return 3 * max(sizes) * itemsize
+            return itemsize * max(before + now for before, now in zip([0, *sizes], sizes, strict=False))
         if implementation == "foreach":
             return sum(sizes) * itemsize
         if implementation == "fused":
@@ -125,4 +125,6 @@ def nf4_bytes(numel: int, *, blocksize: int = 64, double: bool = True) -> int:
     return ceil(numel / 2) + scales
 
 
-NF4_TABLES = 4 * (16 + 256)  # the 16 values of NF4 and the 256 of the scales, which each weight's record refers to
+def nf4_tables(double: bool = True) -> int:
+    """Bytes of the look-up tables beside each weight: 16 values of NF4, and the 256 of its scales' 8 bits."""
+    return 4 * 16 + (4 * 256 if double else 0)

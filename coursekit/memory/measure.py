@@ -88,12 +88,19 @@ class Allocations:
 
     events: list[tuple[str, int]] = field(default_factory=list)
 
-    def peaks(self) -> dict[str, int]:
-        """The highest sum within each phase, over what there was at the start."""
-        peaks, now = {}, 0
+    def peaks(self, phases: Sequence[str] = ()) -> dict[str, int]:
+        """The highest sum within each phase, over what there was at the start.
+
+        phases   those that are asked for, in their order; one without events is as high as the end of the one before
+        """
+        peaks, last, now = {}, dict.fromkeys(phases, 0), 0
         for phase, nbytes in self.events:
             peaks[phase] = max(peaks.get(phase, now), now, now + nbytes)
             now += nbytes
+            last[phase] = now
+        before = 0
+        for phase in phases:
+            before = last[phase] if phase in peaks else peaks.setdefault(phase, before)
         return peaks
 
     @property
@@ -234,7 +241,8 @@ class Step:
     def cpu_peaks(self, resident: int) -> dict[str, int]:
         with allocations() as found:
             self.run()
-        return {phase: resident + found.peaks().get(phase, 0) for phase in PHASES}
+        peaks = found.peaks(PHASES)
+        return {phase: resident + peaks[phase] for phase in PHASES}
 
     def cuda_peaks(self) -> dict[str, int]:
         peaks = dict.fromkeys(PHASES, 0)

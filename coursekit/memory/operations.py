@@ -80,7 +80,8 @@ def linear(
                this product, one copy for all products of the forward pass
     """
     if autocast:
-        x, weight = cast(tape, x, autocast), cast_weight(tape, weight, autocast)
+        weight = cast_weight(tape, weight, autocast)  # first, as C++ evaluates arguments from the right
+        x = cast(tape, x, autocast)
     numel, itemsize = x.numel // (weight.numel // outputs) * outputs, x.itemsize
     trained, wanted, inputs = weight.requires_grad, x.requires_grad, x.numel
     size = weight.numel
@@ -106,10 +107,9 @@ def cast_weight(tape: Tape, weight: Parameter, itemsize: int) -> Parameter | Sha
         return weight
     if weight.name not in tape.copies:
         numel, before = weight.numel, weight.itemsize
-        tape.copies[weight.name] = tape.record(
-            "to", [weight], numel, itemsize, lambda g: [fresh(tape, numel, before, "to")]
-        )
-    return tape.copies[weight.name]
+        copy = tape.record("to", [weight], numel, itemsize, lambda g: [fresh(tape, numel, before, "to")])
+        tape.copies[weight.name] = tape.place, copy
+    return tape.copies[weight.name][1]
 
 
 def add(tape: Tape, a: Shadow, b: Shadow) -> Shadow:
@@ -221,12 +221,20 @@ def gelu_new(tape: Tape, x: Shadow) -> Shadow:
     return multiply(tape, half, one_plus)
 
 
-def dropout(tape: Tape, x: Shadow, probability: float) -> Shadow:
-    """Saves a mask of one byte an element; nothing at all if the probability is 0."""
+def softcap(tape: Tape, x: Shadow) -> Shadow:
+    """Gemma-2's `c * tanh(x / c)`: three results of the size of x, of which tanh's is saved."""
+    numel, itemsize = x.numel, x.itemsize
+    x = scale(tape, x)
+    x = tape.record("tanh", [x], numel, itemsize, lambda g: [fresh(tape, numel, itemsize, "tanh")])
+    return scale(tape, tape.save_result(x))
+
+
+def dropout(tape: Tape, x: Shadow, probability: float, *, cpu: bool = False) -> Shadow:
+    """Saves a mask: one byte an element on a GPU, noise as wide as x on a CPU; nothing if the probability is 0."""
     if not probability:
         return x
     numel, itemsize = x.numel, x.itemsize
-    mask = tape.tensor(numel, 1, "dropout")
+    mask = tape.tensor(numel, itemsize if cpu else 1, "dropout")
     return tape.record(
         "dropout", [x], numel, itemsize, lambda g: [fresh(tape, numel, itemsize, "dropout")], saves=[mask]
     )
@@ -255,20 +263,29 @@ def _rotate_half_backward(tape: Tape, numel: int, itemsize: int, g: Gradient) ->
     return first
 
 
-def keep(tape: Tape, x: Shadow) -> Shadow:
-    """A copy into the key-value cache, which transformers fills in training too unless it is told not to."""
+def join(tape: Tape, x: Shadow) -> Shadow:
+    """`torch.cat` of parts into new memory; each gets a view of the gradient."""
     return tape.record("cat", [x], x.numel, x.itemsize, lambda g: [g.viewed()])
 
 
-def scaled_dot_product(tape: Tape, q: Shadow, k: Shadow, v: Shadow, rows: int) -> Shadow:
+def keep(tape: Tape, x: Shadow) -> Shadow:
+    """A copy into the key-value cache, which transformers fills in training too unless it is told not to."""
+    copy = join(tape, x)
+    tape.cache.append((tape.place, copy.storage))
+    return copy
+
+
+def scaled_dot_product(tape: Tape, q: Shadow, k: Shadow, v: Shadow, rows: int, block: int = 0) -> Shadow:
     """torch's fused attention. Saves q, k, v, its result, and the logarithm of the softmax's sum: nothing of size s x s.
 
-    rows   batch x heads x sequence
+    rows    batch x heads x sequence
+    block   elements of the block of scores that the CPU's kernel works on; a GPU keeps it on the chip
     """
     sizes = [(t.numel, t.itemsize, t.requires_grad) for t in (q, k, v)]
 
     def run(g):
         made = [fresh(tape, numel, itemsize, "sdpa") for numel, itemsize, _ in sizes]
+        tape.new(2 * block * FP32, "sdpa")
         return [grad if want else None for grad, (_, _, want) in zip(made, sizes, strict=True)]
 
     sums = tape.tensor(rows, FP32, "sdpa")
@@ -314,8 +331,13 @@ def cross_entropy(tape: Tape, logits: Shadow, rows: int) -> Shadow:
     return tape.record("nll_loss", [logs], 1, FP32, lambda g: [fresh(tape, numel, FP32, "nll_loss")])
 
 
-def checkpoint(tape: Tape, block, x: Shadow) -> Shadow:
+RANDOM_STATE = 5056  # bytes of the CPU's random number generator
+
+
+def checkpoint(tape: Tape, block, x: Shadow, random_state: int = 0) -> Shadow:
     """Run `block(tape, x)` and save nothing but x; in backward run it again, this time saving, and go back through it.
+
+    random_state   bytes of the generator's state, which each block keeps so that dropout falls on the same elements
 
     Recomputing stops as soon as the last saved tensor is there, so the last product of the block is not repeated
     (torch.utils.checkpoint with use_reentrant=False does the same).
@@ -327,7 +349,8 @@ def checkpoint(tape: Tape, block, x: Shadow) -> Shadow:
     if not wanted:
         return result
     x.storage.become(ACTIVATIONS)
-    held, source = [x.storage], x.node
+    state = tape.tensor(random_state, 1, "random state")
+    held, source = [x.storage, state.storage], x.node
     numel, itemsize = x.numel, x.itemsize
     del x
 
@@ -335,11 +358,14 @@ def checkpoint(tape: Tape, block, x: Shadow) -> Shadow:
         below = len(tape.nodes)
         start = Node([], [], lambda g: [], tape.place, "input") if source is not None else None
         tape.stop_after, tape.copies = tape.saves + saves, {}
+        kept = held.pop()
         again = block(tape, Shadow(held.pop(), numel, itemsize, start))
         tape.stop_after, tape.copies = None, {}
         tape.backward(again, g, down_to=below)
+        del kept
         return [start.gradient if start else None]
 
+    del state
     node = Node([source], [], run, tape.place, "checkpoint")
     tape.nodes.append(node)
     return Shadow(result.storage, result.numel, result.itemsize, node)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from math import ceil
 
 from coursekit.memory import activations, architecture
-from coursekit.memory.ledger import LEDGERS, NF4_TABLES, OPTIMIZERS, Ledger, Optimizer, nf4_bytes
+from coursekit.memory.ledger import LEDGERS, OPTIMIZERS, Ledger, Optimizer, nf4_bytes, nf4_tables
 from coursekit.memory.tape import ACTIVATIONS, GATHERED, GRADIENTS, TEMPORARY, Event, Tape
 from coursekit.memory.validate import checked
 
@@ -162,11 +162,13 @@ class Parts:
             w.numel for layer in range(a.layers) for w in architecture.linear_layers(a, layer)
         ]  # what Linear4bit replaces
         rest = architecture.count(a) - sum(linear)
-        codes = sum(nf4_bytes(n, double=self.plan.double_quantisation) for n in linear)
+        double = self.plan.double_quantisation
+        codes = sum(nf4_bytes(n, double=double) for n in linear) + len(linear) * nf4_tables(double)
         return codes + (4 if self.prepared else size) * rest
 
     def weights_bytes(self) -> int:
-        return self.base_bytes() + 4 * sum(self.trained) * bool(self.plan.lora_rank)
+        """With the frequencies of the rotary embedding, which transformers keeps twice."""
+        return self.base_bytes() + 4 * sum(self.trained) * bool(self.plan.lora_rank) + 4 * self.a.rotary
 
     def states_bytes(self) -> int:
         return sum(self.optimizer.state_bytes(shape, self.state_size) for shape in self.trained_shapes)
@@ -227,7 +229,7 @@ class Parts:
         )
         model = activations.Model(
             self.a, plan.batch, plan.sequence, numerics, adapters, plan.attention, plan.checkpointing, not lora,
-            input_gradients=self.quantised and self.prepared,
+            cpu=plan.device == "cpu", input_gradients=lora and plan.checkpointing,
         )  # fmt: skip
         return model
 

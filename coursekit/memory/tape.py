@@ -172,7 +172,8 @@ class Tape:
         self.uses: Counter[str] = Counter()  # of each weight, gradients yet to come
         self.arriving: dict[str, Gradient] = {}  # the sum of those that came
         self.accumulates = False  # earlier micro-batches have left their gradients, which are counted elsewhere
-        self.copies: dict[str, Shadow] = {}  # weights in 16 bits, which autocast keeps until the forward pass is over
+        self.cache: list[tuple[str, Storage]] = []  # (place, keys or values), until the forward pass is over
+        self.copies: dict[str, tuple[str, Shadow]] = {}  # weights in 16 bits: autocast keeps them as long
 
     def note(self, operation: str, category: str, nbytes: int) -> None:
         if nbytes:
@@ -226,9 +227,23 @@ class Tape:
 
     def require_grad(self, x: Shadow) -> Shadow:
         """The same values, with gradients wanted from here on: nothing below is trained, but something above is."""
-        node = Node([], [], lambda g: [], self.place, "input")
+        size = x.numel * x.itemsize
+
+        def run(gradient):  # a leaf keeps a copy of a gradient that others hold too
+            self.new(size, "clone")
+            return []
+
+        node = Node([], [], run, self.place, "input")
         self.nodes.append(node)
         return Shadow(x.storage, x.numel, x.itemsize, node, x.view)
+
+    def end_forward(self) -> None:
+        """The model has returned: its cache is gone, and autocast's copies, but for what backward needs."""
+        kept, self.cache, self.copies = [*self.cache, *self.copies.values()], [], {}
+        while kept:
+            self.place = kept[0][0]  # each goes where it came from, so that a block's events are its own
+            kept.pop(0)
+        self.phase = "backward"
 
     def backward(self, result: Shadow, gradient: Gradient, down_to: int = 0) -> None:
         """Run the nodes made since the tape had `down_to` of them, the last one first."""
