@@ -92,7 +92,11 @@ def forward(tape: Tape, model: Model, layers: range) -> Shadow:
         def block(tape, x, layer=layer):
             return decoder(tape, model, x, layer, tables)
 
-        x = op.checkpoint(tape, block, x, op.RANDOM_STATE * model.cpu) if model.checkpointing else block(tape, x)
+        x = (
+            op.checkpoint(tape, block, x, op.RANDOM_STATE * model.cpu)
+            if model.checkpointing
+            else block(tape, x)
+        )
     tape.place = "head"
     x = norm(tape, model, x, "norm")
     logits = project(tape, model, x, "lm_head", a.vocabulary, weight_name="embed_tokens" if a.tied else None)
@@ -135,7 +139,9 @@ def norm(tape: Tape, model: Model, x: Shadow, name: str, width: int = 0) -> Shad
     return op.rms_norm(tape, x, weight, rows, gemma=a.norm == "gemma")
 
 
-def project(tape, model: Model, x: Shadow, name: str, outputs: int, *, bias=False, weight_name=None) -> Shadow:
+def project(
+    tape, model: Model, x: Shadow, name: str, outputs: int, *, bias=False, weight_name=None
+) -> Shadow:
     """A linear layer, with its adapter if it has one."""
     inputs, short = x.numel // model.tokens, name.rsplit(".", 1)[-1]
     weight = model.weight(weight_name or name, inputs * outputs)
@@ -175,7 +181,9 @@ def quantised_linear(tape, model: Model, x: Shadow, weight: Parameter, outputs: 
     x = op.cast(tape, x, model.numerics.autocast or size)
     numel, itemsize, inputs = x.numel // (whole // outputs) * outputs, x.itemsize, x.numel
     spare = tape.new(whole * itemsize, "dequantise")
-    shadow = tape.record("Linear4bit", [x], numel, itemsize, lambda g: [dequantised(tape, whole, inputs, itemsize)])
+    shadow = tape.record(
+        "Linear4bit", [x], numel, itemsize, lambda g: [dequantised(tape, whole, inputs, itemsize)]
+    )
     del spare
     return op.cast(tape, shadow, before)
 
@@ -217,7 +225,9 @@ def attention(tape: Tape, model: Model, x: Shadow, name: str, tables) -> Shadow:
     y = attend(tape, model, q, k, v)
     del q, k, v
     if a.fused_qkv and tables and model.attention == "sdpa":
-        y = op.clone(tape, y)  # the result has the layout of q, heads first, and must be copied to tokens first
+        y = op.clone(
+            tape, y
+        )  # the result has the layout of q, heads first, and must be copied to tokens first
     return project(tape, model, y, f"{name}.{a.names['o']}", a.hidden, bias=a.output_bias)
 
 
@@ -287,7 +297,9 @@ def mlp(tape: Tape, model: Model, x: Shadow, name: str) -> Shadow:
         x = op.multiply(tape, up, act(tape, gate))
         del both, gate, up
     else:
-        gate = act(tape, project(tape, model, x, f"{name}.{a.names['gate']}", a.intermediate, bias=a.mlp_bias))
+        gate = act(
+            tape, project(tape, model, x, f"{name}.{a.names['gate']}", a.intermediate, bias=a.mlp_bias)
+        )
         x = op.multiply(
             tape, gate, project(tape, model, x, f"{name}.{a.names['up']}", a.intermediate, bias=a.mlp_bias)
         )

@@ -255,7 +255,10 @@ def _gemma(config: Mapping) -> dict:
         return values
     caps = {
         name: config.get(key, 1) is not None
-        for name, key in (("attention_softcap", "attn_logit_softcapping"), ("logit_softcap", "final_logit_softcapping"))
+        for name, key in (
+            ("attention_softcap", "attn_logit_softcapping"),
+            ("logit_softcap", "final_logit_softcapping"),
+        )
     }
     return values | {"norms_per_layer": 4} | caps
 

@@ -2,8 +2,8 @@
 
 `fits(plan, card)` tries the changes of the table below, cheapest first, on top of each other, until the plan fits; then
 it takes back each that turns out not to be needed. Four ways are tried: without touching what is trained, with LoRA,
-with QLoRA, and with the states sharded over more GPUs. What a way costs is counted, not guessed: FLOPs of a step against
-those of the plan, bytes sent to other GPUs, bytes moved to the host.
+with QLoRA, and with the states sharded over more GPUs. What a way costs is counted, not guessed: FLOPs of a step
+against those of the plan, bytes sent to other GPUs, bytes moved to the host.
 """
 
 from __future__ import annotations
@@ -79,9 +79,13 @@ def _smaller_batch(plan: Plan) -> Plan | None:
     return replace(plan, batch=1, accumulation=plan.accumulation * plan.batch)
 
 
-SDPA = Change("SDPA attention", "nothing; it is faster", _when(lambda p: p.attention == "eager", attention="sdpa"))
+SDPA = Change(
+    "SDPA attention", "nothing; it is faster", _when(lambda p: p.attention == "eager", attention="sdpa")
+)
 FUSED = Change(
-    "fused optimizer", "nothing; it is faster", _when(lambda p: p.implementation != "fused", implementation="fused")
+    "fused optimizer",
+    "nothing; it is faster",
+    _when(lambda p: p.implementation != "fused", implementation="fused"),
 )
 ACCUMULATE = Change("batch 1 and accumulation", "smaller products keep a GPU less busy", _smaller_batch)
 EIGHT_BIT = Change(
@@ -154,7 +158,9 @@ def _sharded(plan: Plan, card: Card) -> Iterator[Way]:
             if ranks <= plan.world_size or stage < plan.zero_stage:
                 continue
             values = {"zero_stage": stage, "world_size": ranks}
-            shard = Change(f"ZeRO-{stage} on {ranks} GPUs", "collectives", lambda p, v=values: replace(p, **v))
+            shard = Change(
+                f"ZeRO-{stage} on {ranks} GPUs", "collectives", lambda p, v=values: replace(p, **v)
+            )
             found = list(_ladder(plan, card, (shard, *SINGLE), keep=1))
             if found:
                 yield from found
@@ -207,7 +213,8 @@ def step_flops(plan: Plan) -> float:
 
 
 def sent_bytes(plan: Plan) -> int:
-    """What sharding makes each rank send a step: 2 P of gradients and weights for stages 1 and 2, 3 P for stage 3, times
+    """What sharding makes each rank send a step: 2 P of gradients and weights for stages 1 and 2, 3 P for stage 3,
+    times
     (N - 1) / N (ZeRO paper, section 7); 16-bit messages. With accumulation stages 2 and 3 pay it each micro-batch."""
     if not plan.zero_stage or plan.world_size == 1:
         return 0

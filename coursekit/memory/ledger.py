@@ -3,15 +3,15 @@
 "16 bytes a parameter" is said of three different things. Here every ledger has a name, and its rows say what they are:
 
     pure FP32 + Adam           weight 4 + gradient 4 + Adam 8                                = 16
-    torch.amp                  the same: weights, gradients and Adam stay FP32, operations cast = 16 (and a 16-bit copy
-                               of the weights comes and goes with each step)
-    16-bit + FP32 master       weight 2 + gradient 2 + master 4 + Adam 8                     = 16 (ZeRO paper, section 3.1)
-    ... with FP32 gradients    weight 2 + gradient 4 + master 4 + Adam 8                     = 18 (Megatron)
+    torch.amp                  the same: weights, gradients, Adam in FP32, operations cast   = 16 (and a copy of the
+                               weights in 16 bits comes and goes with each step)
+    16-bit + FP32 master       weight 2 + gradient 2 + master 4 + Adam 8                     = 16 (ZeRO paper, section
+    3.1) ... with FP32 gradients    weight 2 + gradient 4 + master 4 + Adam 8                     = 18 (Megatron)
     ... with both gradients    weight 2 + gradients 2 + 4 + master 4 + Adam 8                = 20
     pure 16-bit + Adam         weight 2 + gradient 2 + Adam 4                                = 8  (updates get lost)
 
-Sources: Rajbhandari et al. 2020 (ZeRO), section 3.1; Micikevicius et al. 2018 for master weights; Dettmers et al. 2022 for
-8-bit states; Shazeer and Stern 2018 for factored ones.
+Sources: Rajbhandari et al. 2020 (ZeRO), section 3.1; Micikevicius et al. 2018 for master weights; Dettmers et al.
+2022 for 8-bit states; Shazeer and Stern 2018 for factored ones.
 """
 
 from __future__ import annotations
@@ -52,7 +52,14 @@ LEDGERS = {
         Ledger("amp", "torch.amp", 4, 4, autocast=2),
         Ledger("master-16", "16-bit weights and gradients + FP32 master + Adam", 2, 2, master=4, step_copy=4),
         Ledger("master-18", "16-bit weights, FP32 gradients + FP32 master + Adam", 2, 4, master=4),
-        Ledger("master-20", "16-bit weights, both gradients + FP32 master + Adam", 2, 2, master=4, gradient_copy=4),
+        Ledger(
+            "master-20",
+            "16-bit weights, both gradients + FP32 master + Adam",
+            2,
+            2,
+            master=4,
+            gradient_copy=4,
+        ),
         Ledger("bf16", "pure 16-bit + Adam", 2, 2, state=2),
     )
 }
@@ -60,7 +67,8 @@ LEDGERS = {
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What an optimizer keeps for a weight. `paged`: in the host's memory. `states` of its own precision if not None."""
+    """What an optimizer keeps for a weight. `paged`: in the host's memory. `states` of its own precision if not
+    None."""
 
     name: str
     title: str

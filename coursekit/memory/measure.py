@@ -6,8 +6,8 @@ Three instruments, each the right one for its question:
     allocations()           every byte that the CPU's allocator gave and took, from torch's profiler
     measure(...)            a whole step: weights, gradients, states, activations, and the peak of each phase
 
-On a GPU the peak is `max_memory_allocated`, reset before each phase. A difference of `memory_allocated` before and after
-is not a peak: it misses everything that came and went in between.
+On a GPU the peak is `max_memory_allocated`, reset before each phase. A difference of `memory_allocated` before and
+after is not a peak: it misses everything that came and went in between.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ class Measured:
         return max(self.peaks, key=self.peaks.get)
 
 
-def measure(model, optimizer, batches: Sequence[dict], *, loss: Callable | None = None, autocast=None) -> Measured:
+def measure(
+    model, optimizer, batches: Sequence[dict], *, loss: Callable | None = None, autocast=None
+) -> Measured:
     """One optimizer step on these micro-batches, after one that is not counted (it makes the optimizer's states).
 
     batches   dictionaries of tensors that the model takes; more than one: gradients accumulate
@@ -236,7 +238,9 @@ class Step:
     def resident(self, batches) -> int:
         """Bytes that are there before the step begins: weights, buffers, states, and the batches."""
         inputs = [tensor for batch in batches for tensor in batch.values()]
-        return held_bytes([*self.model.parameters(), *self.model.buffers(), *optimizer_tensors(self.optimizer), *inputs])
+        return held_bytes(
+            [*self.model.parameters(), *self.model.buffers(), *optimizer_tensors(self.optimizer), *inputs]
+        )
 
     def cpu_peaks(self, resident: int) -> dict[str, int]:
         with allocations() as found:

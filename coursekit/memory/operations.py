@@ -42,13 +42,17 @@ def view(tape: Tape, x: Shadow, *, copies: bool = False) -> Shadow:
 def part(tape: Tape, x: Shadow, numel: int) -> Shadow:
     """A slice of x, no copy. Its gradient is padded with zeros to the size of x."""
     whole, itemsize = x.numel, x.itemsize
-    return tape.record("slice", [x], numel, itemsize, lambda g: [fresh(tape, whole, itemsize, "slice")], out=x.storage)
+    return tape.record(
+        "slice", [x], numel, itemsize, lambda g: [fresh(tape, whole, itemsize, "slice")], out=x.storage
+    )
 
 
 def split(tape: Tape, x: Shadow, numels: tuple[int, ...]) -> list[Shadow]:
     """x in pieces, no copy. The gradients of the pieces wait for each other and become one."""
     whole, itemsize = x.numel, x.itemsize
-    both = tape.record("split", [x], whole, itemsize, lambda g: [fresh(tape, whole, itemsize, "cat")], out=x.storage)
+    both = tape.record(
+        "split", [x], whole, itemsize, lambda g: [fresh(tape, whole, itemsize, "cat")], out=x.storage
+    )
     if both.node is not None:
         both.node.waits = []
     return [tape.record("part", [both], n, itemsize, lambda g: [g.viewed()], out=x.storage) for n in numels]
@@ -72,7 +76,13 @@ def embedding(tape: Tape, table: Parameter, tokens: int, width: int) -> Shadow:
 
 
 def linear(
-    tape: Tape, x: Shadow, weight: Parameter, outputs: int, *, bias: Parameter | None = None, autocast: int = 0
+    tape: Tape,
+    x: Shadow,
+    weight: Parameter,
+    outputs: int,
+    *,
+    bias: Parameter | None = None,
+    autocast: int = 0,
 ) -> Shadow:
     """`x @ W.T + b`. Saves x for the gradient of W if W is trained, and W, which is there anyway, for that of x.
 
@@ -119,7 +129,11 @@ def add(tape: Tape, a: Shadow, b: Shadow) -> Shadow:
 
     def run(g):
         return [
-            None if not want else g if size == itemsize else fresh(tape, g.storage.bytes // itemsize, size, "to")
+            None
+            if not want
+            else g
+            if size == itemsize
+            else fresh(tape, g.storage.bytes // itemsize, size, "to")
             for size, want in zip(sizes, wants, strict=True)
         ]
 
@@ -154,7 +168,9 @@ def square_mean(tape: Tape, x: Shadow, rows: int) -> Shadow:
 
     Three results of the size of x live at once in the backward of pow: x, 2x and the gradient."""
     numel, itemsize = x.numel, x.itemsize
-    squares = tape.record("pow", [x], numel, itemsize, lambda g: _pow_backward(tape, numel, itemsize), saves=[x])
+    squares = tape.record(
+        "pow", [x], numel, itemsize, lambda g: _pow_backward(tape, numel, itemsize), saves=[x]
+    )
     mean = tape.record("mean", [squares], rows, itemsize, lambda g: [fresh(tape, numel, itemsize, "div")])
     root = tape.record("rsqrt", [mean], rows, itemsize, lambda g: [fresh(tape, rows, itemsize, "rsqrt")])
     return tape.save_result(root)
@@ -202,14 +218,18 @@ def layer_norm(tape: Tape, x: Shadow, weight: Parameter, bias: Parameter, rows: 
 def activation(tape: Tape, x: Shadow) -> Shadow:
     """silu, gelu: one kernel, saves its input."""
     numel, itemsize = x.numel, x.itemsize
-    return tape.record("act", [x], numel, itemsize, lambda g: [fresh(tape, numel, itemsize, "act")], saves=[x])
+    return tape.record(
+        "act", [x], numel, itemsize, lambda g: [fresh(tape, numel, itemsize, "act")], saves=[x]
+    )
 
 
 def gelu_new(tape: Tape, x: Shadow) -> Shadow:
     """GPT-2's `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))` as eight operations in eager mode: five saved results
     instead of one."""
     numel, itemsize = x.numel, x.itemsize
-    cubes = tape.record("pow", [x], numel, itemsize, lambda g: _pow_backward(tape, numel, itemsize), saves=[x])
+    cubes = tape.record(
+        "pow", [x], numel, itemsize, lambda g: _pow_backward(tape, numel, itemsize), saves=[x]
+    )
     inner = add(tape, x, scale(tape, cubes))
     del cubes
     inner = scale(tape, inner)
@@ -276,7 +296,8 @@ def keep(tape: Tape, x: Shadow) -> Shadow:
 
 
 def scaled_dot_product(tape: Tape, q: Shadow, k: Shadow, v: Shadow, rows: int, block: int = 0) -> Shadow:
-    """torch's fused attention. Saves q, k, v, its result, and the logarithm of the softmax's sum: nothing of size s x s.
+    """torch's fused attention. Saves q, k, v, its result, and the logarithm of the softmax's sum: nothing of size s x
+    s.
 
     rows    batch x heads x sequence
     block   elements of the block of scores that the CPU's kernel works on; a GPU keeps it on the chip
@@ -317,16 +338,16 @@ def matmul(tape: Tape, a: Shadow, b: Shadow, numel: int) -> Shadow:
 def softmax(tape: Tape, x: Shadow, itemsize: int) -> Shadow:
     """In `itemsize` bytes, cast inside the kernel. Saves its result."""
     numel, before = x.numel, x.itemsize
-    result = tape.record(
-        "softmax", [x], numel, itemsize, lambda g: [fresh(tape, numel, before, "softmax")]
-    )
+    result = tape.record("softmax", [x], numel, itemsize, lambda g: [fresh(tape, numel, before, "softmax")])
     return tape.save_result(result)
 
 
 def cross_entropy(tape: Tape, logits: Shadow, rows: int) -> Shadow:
     """log_softmax and nll_loss in FP32. Saves the log-probabilities; backward makes two more of their size."""
     numel = logits.numel
-    logs = tape.record("log_softmax", [logits], numel, FP32, lambda g: [fresh(tape, numel, FP32, "log_softmax")])
+    logs = tape.record(
+        "log_softmax", [logits], numel, FP32, lambda g: [fresh(tape, numel, FP32, "log_softmax")]
+    )
     tape.save_result(logs)
     return tape.record("nll_loss", [logs], 1, FP32, lambda g: [fresh(tape, numel, FP32, "nll_loss")])
 

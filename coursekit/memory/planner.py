@@ -33,8 +33,8 @@ class Plan:
 
     model               a preset, a config.json, a config, an Architecture
     batch, sequence     of one micro-batch on one rank
-    ledger              a name of ledger.LEDGERS; what the weights that are trained, or the base of adapters, are made of
-    optimizer           a name of ledger.OPTIMIZERS
+    ledger              a name of ledger.LEDGERS; what the weights that are trained, or the base of adapters, are made
+    of optimizer           a name of ledger.OPTIMIZERS
     implementation      "for-loop", "foreach" or "fused"; default: torch's choice for the device
     attention           "sdpa" or "eager"
     checkpointing       recompute each block in backward
@@ -122,7 +122,9 @@ def estimate(plan: Plan) -> Estimate:
     events = list(replayed(parts))
     phases = highest(parts.resident(), events, a.layers)
     phases["optimizer step"] = after_backward(parts)
-    return Estimate(plan, architecture.count(a), sum(parts.trained), phases, parts.host_bytes(), tuple(parts.notes()))
+    return Estimate(
+        plan, architecture.count(a), sum(parts.trained), phases, parts.host_bytes(), tuple(parts.notes())
+    )
 
 
 class Parts:
@@ -227,11 +229,10 @@ class Parts:
         adapters = activations.Lora(
             plan.lora_rank, targets, plan.lora_dropout, quantised=self.quantised, whole=self.ledger.weight
         )
-        model = activations.Model(
+        return activations.Model(
             self.a, plan.batch, plan.sequence, numerics, adapters, plan.attention, plan.checkpointing, not lora,
             cpu=plan.device == "cpu", input_gradients=lora and plan.checkpointing,
         )  # fmt: skip
-        return model
 
     def step_bytes(self) -> int:
         """Most that comes and goes in the optimizer's step, on each rank."""
@@ -273,6 +274,22 @@ def replayed(parts: Parts) -> Iterator[Event]:
     tape.accumulates = parts.plan.accumulation > 1
     activations.step(tape, model, range(min(a.layers, SIMULATED)))
     return tape.events
+
+
+def timeline(plan: Plan) -> list[tuple[str, str, dict[str, int]]]:
+    """(phase, place, bytes by category) after every event of one micro-batch, all blocks played, and of the optimizer's
+    step: for pictures of small models. The same ValueErrors as `estimate`.
+    """
+    a = architecture.find(plan.model)
+    checked(plan, a)
+    parts, tape = Parts(plan, a), Tape()
+    tape.accumulates = plan.accumulation > 1
+    activations.step(tape, parts.model(), range(a.layers))
+    now, moments = dict.fromkeys(CATEGORIES, 0) | parts.resident(), []
+    for phase, place, _, category, nbytes in tape.events:
+        now[category] += nbytes
+        moments.append((phase, place, dict(now)))
+    return [*moments, ("optimizer", "optimizer", after_backward(parts))]
 
 
 def highest(resident: dict[str, int], events, layers: int) -> dict[str, dict[str, int]]:

@@ -171,7 +171,9 @@ class Tape:
         self.stop_after: int | None = None
         self.uses: Counter[str] = Counter()  # of each weight, gradients yet to come
         self.arriving: dict[str, Gradient] = {}  # the sum of those that came
-        self.accumulates = False  # earlier micro-batches have left their gradients, which are counted elsewhere
+        self.accumulates = (
+            False  # earlier micro-batches have left their gradients, which are counted elsewhere
+        )
         self.cache: list[tuple[str, Storage]] = []  # (place, keys or values), until the forward pass is over
         self.copies: dict[str, tuple[str, Shadow]] = {}  # weights in 16 bits: autocast keeps them as long
 

@@ -81,9 +81,13 @@ def _quantised(plan, a: Architecture) -> None:
             "most of the model as it is. Plan it without quantisation."
         )
     if plan.quantisation and plan.ledger.startswith("master"):
-        raise ValueError("a frozen 4-bit base has no master weights; choose the ledger 'bf16', 'amp' or 'fp32'.")
+        raise ValueError(
+            "a frozen 4-bit base has no master weights; choose the ledger 'bf16', 'amp' or 'fp32'."
+        )
     if plan.kbit_preparation and not plan.quantisation:
-        raise ValueError("kbit_preparation is a step of QLoRA; without quantisation there is nothing to prepare.")
+        raise ValueError(
+            "kbit_preparation is a step of QLoRA; without quantisation there is nothing to prepare."
+        )
 
 
 def _sharding(plan, a: Architecture) -> None:
@@ -94,7 +98,7 @@ def _sharding(plan, a: Architecture) -> None:
         )
     if plan.offload == "optimizer" and plan.zero_stage == 0:
         raise ValueError(
-            "without ZeRO nothing manages the offload of the optimizer; use zero_stage=1 or higher, or a paged optimizer."
+            "without ZeRO nothing manages the offload of the optimizer; use zero_stage=1 or a paged optimizer."
         )
     if plan.zero_stage == 3 and plan.quantisation:
         raise ValueError(

@@ -6,4 +6,10 @@ formats_mistakes  their typical mistakes, each a small wrong program
 amp               lecture 2: the exercises
 amp_cases         their cases and right answers, from torch.amp, numpy, ml_dtypes and exact fractions
 amp_mistakes      their typical mistakes
+memory            lecture 3: the exercises
+memory_cases      their cases and right answers, from torch, transformers, autograd and trying everything
+memory_mistakes   their typical mistakes
+throughput           lecture 4: the exercises
+throughput_cases     their cases and right answers, from torch's flop counter, real modules, definitions and bounds
+throughput_mistakes  their typical mistakes
 """

@@ -1,0 +1,69 @@
+"""Gradient checkpointing by hand: keep the input of a block, forget the rest, compute it again when backward comes.
+
+    y = checkpoint(block, x)        # the same values, the same gradients; the graph holds x and nothing else
+
+Memory for time: instead of all activations of all blocks, the inputs of all blocks and the activations of one, for one
+more forward pass. With a block for each layer that is Chen et al. 2016 (section 3), the choice of `transformers`.
+
+What it leaves out, and torch.utils.checkpoint has: arguments that are no tensors, stopping the recomputation at the
+last tensor that is needed, and the state of a GPU's random numbers.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+
+
+class Recompute(torch.autograd.Function):
+    """One node of the graph in the place of a whole block."""
+
+    @staticmethod
+    def forward(ctx, block, x, *parameters):
+        ctx.block = block
+        ctx.random_state = torch.get_rng_state()  # dropout must fall on the same elements again
+        ctx.save_for_backward(x)
+        return block(x)  # a Function's forward builds no graph: nothing inside is saved
+
+    @staticmethod
+    def backward(ctx, grad_y):
+        (x,) = ctx.saved_tensors
+        x = x.detach().requires_grad_(ctx.needs_input_grad[1])
+        parameters = trained(ctx.block)
+        wanted = [t for t in (x, *parameters) if t.requires_grad]
+        with torch.enable_grad(), same_random_numbers(ctx.random_state):
+            y = ctx.block(x)
+        found = iter(torch.autograd.grad(y, wanted, grad_y, allow_unused=True))
+        grad_x = next(found) if x.requires_grad else None
+        return None, grad_x, *found
+
+
+def checkpoint(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """block(x), whose graph holds x alone.
+
+    block   a module that maps one tensor to one tensor
+    x       any shape, floating point
+
+    Gradients of x and of the block's trained parameters are those without checkpointing. Raises TypeError if block is
+    no module (its parameters could not be found) or x is no tensor of floating point.
+    """
+    if not isinstance(block, torch.nn.Module):
+        raise TypeError(
+            f"block must be an nn.Module, so that its parameters are known; got {type(block).__name__}."
+        )
+    if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
+        raise TypeError(f"x must be a tensor of floating point; got {getattr(x, 'dtype', type(x).__name__)}.")
+    return Recompute.apply(block, x, *trained(block))
+
+
+def trained(block: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [p for p in block.parameters() if p.requires_grad]
+
+
+@contextmanager
+def same_random_numbers(state: torch.Tensor):
+    """Within the block random numbers are those of an earlier state; afterwards all is as before."""
+    with torch.random.fork_rng():
+        torch.set_rng_state(state)
+        yield
