@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from coursekit.figures.style import HATCHES, INK, LINES, MARKERS, OKABE_ITO, PANEL, SOFT, canvas, styled
+from coursekit.figures.training import smooth
 from coursekit.memory.cards import Card
 from coursekit.memory.ledger import LEDGERS, Ledger
 from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
@@ -327,4 +328,19 @@ def code_maps(maps: Mapping[str, Sequence[float]]) -> Figure:
         for name, values in maps.items()
     )
     figure.set_label(f"The values of each code map. {sizes}.")
+    return figure
+
+
+@styled
+def loss_lines(runs: Mapping[str, Sequence[float]], window: int = 5) -> Figure:
+    """Loss of several runs over their steps, each a mean of `window` steps, on a logarithmic axis."""
+    figure, ax = canvas()
+    for k, (name, losses) in enumerate(runs.items()):
+        smoothed = smooth(np.asarray(losses, dtype=float), window)
+        ax.plot(range(1, len(smoothed) + 1), smoothed, color=COLOURS[k], linestyle=LINES[k], label=name)
+    ax.set_yscale("log")
+    ax.set(xlabel="step", ylabel=f"loss, mean of {window} steps")
+    ax.legend(loc="upper right")
+    ends = "; ".join(f"{name} ends at {np.mean(losses[-window:]):.3f}" for name, losses in runs.items())
+    figure.set_label(f"Loss against step: {ends}.")
     return figure

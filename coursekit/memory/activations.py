@@ -80,6 +80,20 @@ def step(tape: Tape, model: Model, layers: range) -> None:
     tape.backward(loss, seed)
 
 
+def saved(model: Model, layer: int = 1) -> list[tuple[str, int]]:
+    """What block `layer` holds for backward: (operation that made it, bytes), in order, each storage once."""
+    tape = Tape()
+    loss = forward(tape, model, range(layer + 2))
+    rows, seen = [], set()
+    for node in tape.nodes:
+        for storage in node.saved if node.place == f"layer {layer}" else ():
+            if id(storage) not in seen and storage.operation not in ("cos", "sin"):
+                rows.append((storage.operation, storage.bytes))
+            seen.add(id(storage))
+    del loss
+    return rows
+
+
 def forward(tape: Tape, model: Model, layers: range) -> Shadow:
     """Embedding, blocks, head, loss. Returns the loss; the logits are gone when nothing saves them."""
     a = model.architecture

@@ -123,8 +123,9 @@ def fits(plan: Plan, card) -> Fit:
     card, found = find_card(card), estimate(plan)
     if found.peak_bytes <= card.bytes:
         return Fit(plan, card, found, None, ())
-    ways = sorted(_ways(plan, card), key=lambda way: (not way.same_training, *cost(way)))
-    return Fit(plan, card, found, breaking_term(found, card.bytes), tuple(ways))
+    ways = {way.name: way for way in _ways(plan, card)}  # two ladders may end in the same way
+    ranked = sorted(ways.values(), key=lambda way: (not way.same_training, *cost(way)))
+    return Fit(plan, card, found, breaking_term(found, card.bytes), tuple(ranked))
 
 
 def cost(way: Way) -> tuple:
@@ -228,3 +229,36 @@ def sent_bytes(plan: Plan) -> int:
 def moved_bytes(plan: Plan) -> int:
     """What a step carries between host and card: states in and out."""
     return 2 * estimate(plan).host_bytes
+
+
+RUNGS = ("as it is", "full, with changes", "LoRA", "QLoRA", "more GPUs", "nothing here")
+
+
+def cheapest(plan: Plan, card) -> tuple[str, int]:
+    """(words, place in RUNGS): the cheapest way to train that model on that card; the decision chart's cell.
+
+    One GPU comes before several, and all weights before adapters. Raises as `fits`.
+    """
+    verdict = fits(plan, card)
+    if verdict.fits:
+        return RUNGS[0], 0
+    single = [way for way in verdict.ways if way.plan.world_size == 1]
+    for way in single or verdict.ways:
+        short = [change.name for change in way.changes]
+        if way.plan.world_size > 1:
+            return short[0].replace(" on ", "\n"), 4
+        if way.same_training:
+            return " +\n".join(ABBREVIATED.get(name, name) for name in short), 1
+        rung = 3 if way.plan.quantisation else 2
+        return RUNGS[rung] + " + ckpt" * way.plan.checkpointing, rung
+    return RUNGS[5], 5
+
+
+ABBREVIATED = {
+    "batch 1 and accumulation": "batch 1",
+    "checkpointing": "ckpt",
+    "8-bit AdamW": "8-bit Adam",
+    "paged 8-bit AdamW": "paged 8-bit",
+    "fused optimizer": "fused",
+    "SDPA attention": "SDPA",
+}

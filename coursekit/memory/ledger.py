@@ -5,8 +5,8 @@
     pure FP32 + Adam           weight 4 + gradient 4 + Adam 8                                = 16
     torch.amp                  the same: weights, gradients, Adam in FP32, operations cast   = 16 (and a copy of the
                                weights in 16 bits comes and goes with each step)
-    16-bit + FP32 master       weight 2 + gradient 2 + master 4 + Adam 8                     = 16 (ZeRO paper, section
-    3.1) ... with FP32 gradients    weight 2 + gradient 4 + master 4 + Adam 8                     = 18 (Megatron)
+    16-bit + FP32 master       weight 2 + gradient 2 + master 4 + Adam 8                     = 16 (ZeRO paper)
+    ... with FP32 gradients    weight 2 + gradient 4 + master 4 + Adam 8                     = 18 (Megatron)
     ... with both gradients    weight 2 + gradients 2 + 4 + master 4 + Adam 8                = 20
     pure 16-bit + Adam         weight 2 + gradient 2 + Adam 4                                = 8  (updates get lost)
 

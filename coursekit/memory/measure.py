@@ -12,6 +12,7 @@ after is not a peak: it misses everything that came and went in between.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
@@ -102,6 +103,10 @@ class Allocations:
         for phase in phases:
             before = last[phase] if phase in peaks else peaks.setdefault(phase, before)
         return peaks
+
+    def totals(self) -> list[int]:
+        """The sum after each event."""
+        return list(itertools.accumulate(nbytes for _, nbytes in self.events))
 
     @property
     def peak(self) -> int:
