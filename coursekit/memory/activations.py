@@ -287,7 +287,8 @@ def attend(tape: Tape, model: Model, q: Shadow, k: Shadow, v: Shadow) -> Shadow:
     scores = op.scale(tape, scores)
     scores = op.softcap(tape, scores) if a.attention_softcap else scores
     scores = op.scale(tape, scores)  # + mask: also one more result of that size
-    weights = op.cast(tape, op.softmax(tape, scores, op.FP32), itemsize)
+    exact = a.family != "gpt2" or model.numerics.autocast  # GPT-2 asks for no FP32, but autocast does
+    weights = op.cast(tape, op.softmax(tape, scores, op.FP32 if exact else itemsize), itemsize)
     del scores
     weights = op.dropout(tape, weights, a.attention_dropout, cpu=model.cpu)
     return op.matmul(tape, weights, v, q.numel)

@@ -111,7 +111,7 @@ QLORA = Change(
     "only adapters learn; each product unpacks its weight",
     _when(lambda p: not p.quantisation, lora_rank=16, quantisation="nf4", ledger="bf16", zero_stage=0),
 )
-RANKS = (2, 4, 8, 16, 64)
+RANKS = (2, 4, 8)  # one machine
 SINGLE = (SDPA, FUSED, ACCUMULATE, EIGHT_BIT, CHECKPOINT)
 
 

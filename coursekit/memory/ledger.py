@@ -78,8 +78,9 @@ class Optimizer:
     paged: bool = False
 
     def state_bytes(self, shape: tuple[int, ...], itemsize: int = 4) -> int:
-        """Bytes that stay with one weight of that shape; torch's count of the steps takes four."""
-        numel, counter = prod(shape), 4 if self.states and self.bits == 32 else 0
+        """Bytes that stay with one weight of that shape; the count of the steps, where it is a tensor,
+        takes four."""
+        numel, counter = prod(shape), 4 if self.name in ("adamw", "adafactor") else 0
         if self.factored:
             return 4 * factored_elements(shape) + counter
         if self.bits == 8 and numel >= SMALL:

@@ -13,6 +13,7 @@ after is not a peak: it misses everything that came and went in between.
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,7 @@ def allocations():
     """
     from torch.profiler import ProfilerActivity, profile
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler writes its start and stop to stderr
     result = Allocations()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         yield result

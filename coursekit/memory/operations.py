@@ -227,6 +227,7 @@ def gelu_new(tape: Tape, x: Shadow) -> Shadow:
     """GPT-2's `0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3)))` as eight operations in eager mode: five saved results
     instead of one."""
     numel, itemsize = x.numel, x.itemsize
+    half = scale(tape, x)  # first, so that its gradient waits until the others have come
     cubes = tape.record(
         "pow", [x], numel, itemsize, lambda g: _pow_backward(tape, numel, itemsize), saves=[x]
     )
@@ -236,7 +237,6 @@ def gelu_new(tape: Tape, x: Shadow) -> Shadow:
     tanh = tape.record("tanh", [inner], numel, itemsize, lambda g: [fresh(tape, numel, itemsize, "tanh")])
     tape.save_result(tanh)
     del inner
-    half = scale(tape, x)
     one_plus = tape.record("add", [tanh], numel, itemsize, lambda g: [g])
     return multiply(tape, half, one_plus)
 

@@ -21,7 +21,8 @@ def checked(plan, a: Architecture) -> None:
     """Raises ValueError with the reason if nobody could run `plan`."""
     for name in ("batch", "sequence", "accumulation", "world_size"):
         whole(name, getattr(plan, name), at_least=1)
-    whole("lora_rank", plan.lora_rank, at_least=0)
+    for name in ("lora_rank", "zero_stage"):
+        whole(name, getattr(plan, name), at_least=0)
     for name, allowed in CHOICES.items():
         if getattr(plan, name) not in allowed:
             listed = ", ".join(map(repr, allowed))

@@ -104,6 +104,19 @@ def keep_trainable(model) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
+def checkpointing(model):
+    """Switch on gradient checkpointing of every block, as the library does it, and the key-value cache off, which it
+    would fill in vain. Returns the model."""
+    import inspect
+
+    model.config.use_cache = False
+    newer = getattr(model, "activation_checkpointing_enable", None)  # the name since transformers 5.20
+    enable = newer or model.gradient_checkpointing_enable
+    name = next(iter(inspect.signature(enable).parameters))
+    enable(**{name: {"use_reentrant": False}})
+    return model
+
+
 @contextmanager
 def quiet(progress: bool = True):
     """Without what the libraries say to each other: missing optional kernels, names that will change. They read like

@@ -1,0 +1,96 @@
+"""The frame of every optimizer here: walk over the parameters that have a gradient, step each with its own state.
+
+A subclass says what it remembers (`new_state`), what a step does (`update`) and which options make sense (`check`).
+
+Unlike torch.optim's own: one parameter after the other, no foreach and no fused kernels; dense real tensors only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class PerParameter(Optimizer):
+    """An optimizer without a rule yet. A parameter without a gradient is left alone, weight decay included."""
+
+    def add_param_group(self, param_group: dict) -> None:
+        """Also called by __init__ for each group; raises what check() does."""
+        super().add_param_group(param_group)
+        self.check(self.param_groups[-1])
+
+    def check(self, group: dict) -> None:
+        """Raises ValueError for the first option of a group that is out of range."""
+
+    def new_state(self, p: Tensor, group: dict) -> dict[str, Tensor]:
+        """What is remembered of p before its first step."""
+        raise NotImplementedError
+
+    def update(self, p: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+        """Step p and its state in place; state["step"] counts from 1."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Step every parameter that has a gradient; the closure's result if there is one.
+
+        Raises ValueError for a sparse gradient; parameters before it have been stepped then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._step_one(p, dense_grad(p), group)
+        return loss
+
+    def _step_one(self, p: Tensor, grad: Tensor, group: dict) -> None:
+        state = self.state[p]
+        if not state:
+            state.update(step=0, **self.new_state(p, group))
+        state["step"] += 1
+        self.update(p, grad, state, group)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Continue where state_dict() was taken, bit for bit.
+
+        States keep the dtype they were saved in: torch's method would turn 8-bit codes into the parameter's dtype.
+        """
+        super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})
+        for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=True):
+            for key, p in zip(saved["params"], group["params"], strict=True):
+                if key in state_dict["state"]:
+                    self.state[p] = self.restored(p, state_dict["state"][key], group)
+
+    def restored(self, p: Tensor, saved: dict, group: dict) -> dict:
+        """A copy of what was saved of p, in the place where this optimizer keeps it."""
+        return {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
+
+
+def dense_grad(p: Tensor) -> Tensor:
+    """p.grad. Raises ValueError if it is sparse."""
+    if p.grad.layout != torch.strided:
+        raise ValueError(
+            f"expected a dense gradient, got one in {p.grad.layout}. "
+            "Make the embedding with sparse=False, or give it to torch.optim.SparseAdam."
+        )
+    return p.grad
+
+
+def check_range(group: dict, names: tuple[str, ...]) -> None:
+    """Raises ValueError for the first of these options that is negative, infinite or NaN."""
+    for name in names:
+        if not 0 <= group[name] < math.inf:
+            raise ValueError(f"expected {name} to be at least 0 and finite, got {group[name]!r}.")
+
+
+def state_bytes(optimizer: Optimizer) -> int:
+    """Bytes of all tensors that an optimizer remembers, wherever they live."""
+    values = (value for state in optimizer.state.values() for value in state.values())
+    return sum(value.nbytes for value in values if isinstance(value, Tensor))

@@ -1,0 +1,124 @@
+"""Which malloc a process runs on, and what another one would change.
+
+torch asks the C library for the memory of every CPU tensor. Large blocks glibc takes from the kernel and gives back at
+once, so that each use begins with page faults; tcmalloc and jemalloc keep them. Whoever is loaded first wins, so the
+choice is made when a process starts: LD_PRELOAD on Linux, nothing of the kind on Windows. glibc itself can be told to
+keep blocks, by variables. All of that concerns the CPU; on a GPU torch has an allocator of its own.
+
+    compare(SNIPPET, settings())        # seconds of the same code in fresh processes, in turns
+
+Sources: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD; PyTorch, Performance tuning guide, "Switch memory
+allocator".
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import glob
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+NAMES = ("tcmalloc", "jemalloc", "mimalloc")
+FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/lib/*", "/usr/local/lib", "/opt/homebrew/lib")
+KEEP = 2**30  # glibc keeps freed blocks up to this size
+
+SNIPPET = """\
+import torch
+torch.set_num_threads(1)
+def work():
+    for _ in range(60):
+        x = torch.ones(2**21)  # 8 MiB, new every time, like the activations of a step
+        (x * 2).sum()
+"""
+
+RUNNER = """
+import sys, time
+sys.path[:0] = {path!r}
+scope = {{}}
+exec(compile({code!r}, "snippet", "exec"), scope)
+scope["work"]()  # warm up
+start = time.perf_counter()
+scope["work"]()
+print("seconds", time.perf_counter() - start)
+"""
+
+
+def loaded(maps: str | None = None) -> str:
+    """The malloc of this process: one of NAMES, else "system" for the C library's.
+
+    maps  text in the form of /proc/self/maps; default: that file, and where there is none, the preloaded names
+    """
+    text = _maps() if maps is None else maps
+    return next((name for name in NAMES if f"lib{name}" in text), "system")
+
+
+def _maps() -> str:
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:  # not Linux
+        return preloaded()
+
+
+def preloaded(environment: Mapping[str, str] = os.environ) -> str:
+    """What the loader was asked to load first; empty if nothing."""
+    return environment.get("LD_PRELOAD") or environment.get("DYLD_INSERT_LIBRARIES") or ""
+
+
+def installed(folders: tuple[str, ...] = FOLDERS) -> dict[str, str]:
+    """Path of each allocator that is installed, {} if none; the full tcmalloc before its minimal kin."""
+    found = {}
+    for name in NAMES:
+        places = [
+            path
+            for folder in folders
+            for pattern in (f"lib{name}.so*", f"lib{name}_minimal.so*", f"lib{name}*.dylib")
+            for path in sorted(glob.glob(os.path.join(folder, pattern)))
+        ]
+        if path := next(iter(places), None) or ctypes.util.find_library(name):
+            found[name] = path
+    return found
+
+
+def settings() -> dict[str, dict[str, str]]:
+    """Environments to compare on this machine: as it is, glibc keeping its blocks, every installed allocator."""
+    rows = {"as it is": {}}
+    if sys.platform == "linux":
+        keep = {"MALLOC_MMAP_THRESHOLD_": str(KEEP), "MALLOC_TRIM_THRESHOLD_": str(KEEP)}
+        rows["glibc, keeps blocks"] = keep
+        rows |= {name: {"LD_PRELOAD": path} for name, path in installed().items()}
+    return rows
+
+
+def run_fresh(code: str, environment: Mapping[str, str] | None = None, timeout: float = 120.0) -> float:
+    """Seconds that `work()`, which the code defines, takes in a new process; its second call, the first warms up.
+
+    environment  variables on top of those of this process
+
+    Raises ValueError with the process's last line if it fails, subprocess.TimeoutExpired after `timeout` seconds.
+    """
+    script = RUNNER.format(path=sys.path, code=code)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise ValueError(f"the snippet failed in its own process (code {done.returncode}): {lines[-1]}")
+    return float(done.stdout.split("seconds")[-1])
+
+
+def compare(
+    code: str, environments: Mapping[str, Mapping[str, str]], rounds: int = 3
+) -> dict[str, list[float]]:
+    """Seconds of every round under every environment, in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in environments}
+    for _ in range(rounds):
+        for name, environment in environments.items():
+            seconds[name].append(run_fresh(code, environment))
+    return seconds

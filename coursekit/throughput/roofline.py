@@ -1,0 +1,193 @@
+"""The roofline of this machine: what an operation can reach at most, and where real ones stand below it.
+
+An operation moves bytes and computes. Its intensity is FLOPs per byte moved; times the bandwidth that is all it can
+compute per second, until the processor's peak caps it. Left of the ridge (peak / bandwidth) faster arithmetic helps
+nothing, right of it faster memory. Bytes are counted as if every array were read or written once from memory: arrays
+that fit into a cache can stand above the roof, arrays that are read twice stand below.
+
+Peak and bandwidth are measured, not taken from a data sheet: the best of several sizes and repetitions. Rates of the
+CPU are for the threads that torch uses; on a machine that does other work too, `torch.set_num_threads(1)` first.
+
+Source: Williams, Waterman, Patterson, Roofline: an insightful visual performance model for multicore architectures,
+CACM 52(4), 2009; copy and triad: McCalpin, STREAM, 1995.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from coursekit.throughput.meter import in_turns
+
+ARRAYS_BYTES = 192 * 2**20  # all three arrays together; larger than the caches of most processors
+
+
+@dataclass(frozen=True)
+class Roof:
+    """peak: FLOP/s. bandwidth: bytes/s."""
+
+    peak: float
+    bandwidth: float
+
+    def __post_init__(self):
+        if not (self.peak > 0 and self.bandwidth > 0):
+            raise ValueError(f"peak and bandwidth must be above 0; got {self.peak} and {self.bandwidth}.")
+
+    @property
+    def ridge(self) -> float:
+        """FLOPs a byte from which on an operation can be bound by arithmetic."""
+        return self.peak / self.bandwidth
+
+    def attainable(self, intensity: float) -> float:
+        """FLOP/s at most, for `intensity` FLOPs a byte.
+
+        >>> Roof(peak=100.0, bandwidth=10.0).attainable(2.0)
+        20.0
+        """
+        return min(self.peak, self.bandwidth * intensity)
+
+    def bound(self, intensity: float) -> str:
+        return "memory" if intensity < self.ridge else "compute"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What it computes and moves in one call, and the call."""
+
+    name: str
+    flops: int
+    nbytes: int
+    run: Callable[[], object]
+
+    @property
+    def intensity(self) -> float:
+        return self.flops / self.nbytes
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operation on the roofline. bound: "memory" or "compute". share: of what the roof allows there."""
+
+    name: str
+    intensity: float
+    flops_per_second: float
+    bound: str
+    share: float
+
+
+def measure_roof(dtype=None, device: str = "cpu", rounds: int = 5) -> Roof:
+    """Peak of matrix products in `dtype` (default float32) and bandwidth of the memory. About a second on a CPU."""
+    return Roof(peak_flops(dtype, device, rounds=rounds), memory_bandwidth(device, rounds=rounds))
+
+
+def peak_flops(dtype=None, device: str = "cpu", sizes: Sequence[int] | None = None, rounds: int = 5) -> float:
+    """FLOP/s of the fastest product of two n x n matrices, over sizes and rounds.
+
+    Raises ValueError for a dtype that the device cannot multiply.
+    """
+    import torch
+
+    dtype = dtype or torch.float32
+    sizes = sizes or ((256, 512, 1024) if device == "cpu" else (4096, 8192))
+    products = {str(n): matmul(n, dtype, device) for n in sizes}
+    try:
+        timings = in_turns({name: p.run for name, p in products.items()}, rounds, warmup=1)
+    except RuntimeError as error:
+        raise ValueError(f"{device} cannot multiply matrices of {dtype}: {error}") from error
+    return max(products[name].flops / min(timing.seconds) for name, timing in timings.items())
+
+
+def memory_bandwidth(device: str = "cpu", nbytes: int = ARRAYS_BYTES, rounds: int = 5) -> float:
+    """Bytes/s of the fastest of STREAM's kind: copy, triad, and a sum in place; the best round.
+
+    A processor that reads a line before it overwrites it moves more for copy and triad than is counted, as in STREAM;
+    in place the line is there already. So the last is the fastest of the three on most.
+    """
+    import torch
+
+    a, b, c = torch.zeros(3, nbytes // 12, device=device)
+    moves = {  # arrays read and written
+        "copy": (2, lambda: a.copy_(b)),
+        "triad": (3, lambda: torch.add(b, c, alpha=2.0, out=a)),
+        "in place": (3, lambda: a.add_(b, alpha=2.0)),
+    }
+    timings = in_turns({name: run for name, (_, run) in moves.items()}, rounds, warmup=1)
+    return max(4 * a.numel() * n / min(timings[name].seconds) for name, (n, _) in moves.items())
+
+
+def matmul(n: int, dtype=None, device: str = "cpu") -> Operation:
+    """Two n x n matrices: 2 n^3 FLOPs, three matrices moved; intensity n/6 in float32."""
+    import torch
+
+    x = torch.full((n, n), 0.5, dtype=dtype or torch.float32, device=device)
+    out = torch.empty_like(x)
+    return Operation(f"matmul {n}", 2 * n**3, 3 * n * n * x.element_size(), lambda: torch.mm(x, x.T, out=out))
+
+
+def rms_norm(rows: int, width: int, device: str = "cpu") -> Operation:
+    """float32 [rows, width]: square, sum, scale, weight are 4 FLOPs an element, read once and written once."""
+    import torch
+
+    x, w = torch.ones(rows, width, device=device), torch.ones(width, device=device)
+    count = rows * width
+    return Operation(
+        "RMSNorm", 4 * count, 8 * count + 4 * width, lambda: torch.nn.functional.rms_norm(x, (width,), w)
+    )
+
+
+def softmax(rows: int, width: int, device: str = "cpu") -> Operation:
+    """float32 [rows, width]: maximum, difference, exponential, sum, quotient: 5 FLOPs an element."""
+    import torch
+
+    x = torch.ones(rows, width, device=device)
+    return Operation("softmax", 5 * x.numel(), 8 * x.numel(), lambda: x.softmax(-1))
+
+
+def adam_step(count: int, device: str = "cpu") -> Operation:
+    """Fused AdamW on `count` float32 weights: about 14 FLOPs each; 4 arrays read, 3 written."""
+    import torch
+
+    p = torch.ones(count, device=device, requires_grad=True)
+    p.grad = torch.full_like(p, 0.1)
+    return Operation("AdamW step", 14 * count, 28 * count, torch.optim.AdamW([p], fused=True).step)
+
+
+def decode(n: int, dtype=None, device: str = "cpu") -> Operation:
+    """One token through one n x n weight: every weight is read for two FLOPs. Generation is this, many times over."""
+    import torch
+
+    w = torch.full((n, n), 0.5, dtype=dtype or torch.float32, device=device)
+    x = torch.ones(n, dtype=w.dtype, device=device)
+    return Operation(f"decode {n}", 2 * n * n, (n * n + 2 * n) * w.element_size(), lambda: torch.mv(w, x))
+
+
+def operations(device: str = "cpu") -> list[Operation]:
+    """Those of a training step and of generation, large enough not to fit into a cache."""
+    products = [matmul(n, device=device) for n in (64, 256, 1024)]
+    rest = [rms_norm(4096, 2048, device), softmax(4096, 2048, device), adam_step(2**23, device)]
+    return [*products, *rest, decode(4096, device=device)]
+
+
+def place(operations: Iterable[Operation], roof: Roof, rounds: int = 7) -> list[Point]:
+    """Time all in turns; the median gives the height, the count the place."""
+    operations = list(operations)
+    calls = {op.name: _calls(op) for op in operations}
+    timings = in_turns({op.name: partial(_repeat, op.run, calls[op.name]) for op in operations}, rounds)
+    return [_point(op, op.flops * calls[op.name] / timings[op.name].median, roof) for op in operations]
+
+
+def _calls(op: Operation) -> int:
+    """So many that a round takes a millisecond or more: a clock read around microseconds measures the clock."""
+    seconds = in_turns({"once": op.run}, rounds=3)["once"].median
+    return max(1, math.ceil(1e-3 / max(seconds, 1e-7)))
+
+
+def _repeat(run: Callable[[], object], calls: int) -> None:
+    for _ in range(calls):
+        run()
+
+
+def _point(op: Operation, rate: float, roof: Roof) -> Point:
+    return Point(op.name, op.intensity, rate, roof.bound(op.intensity), rate / roof.attainable(op.intensity))
