@@ -1,1 +1,17 @@
-"""Where the bytes of a training step go: predicted without a GPU, and measured."""
+"""Where the bytes of a training step go: planned to the byte without torch, measured, and made to fit.
+
+architecture   every weight of a model with its name and shape, from its config; the number of parameters
+ledger         bytes a parameter: the named ledgers, and what each optimizer keeps
+tape           a shadow of autograd: tensors that have a size and no content
+operations     what each operation allocates, saves, and allocates in backward
+activations    the forward and backward pass of a language model on shadows
+validate       plans that cannot be, refused with the reason
+planner        the bytes of a step by category and phase, and its peak
+coefficients   the same as polynomials in batch and sequence, for the explorer
+cards          the cards people train on, as data
+fit            does a plan fit a card, and the cheapest ways that make it
+formulas       what others estimate
+fragmentation  what a caching allocator adds to what tensors need
+measure        saved tensors, allocator events, the peak of a real step
+checkpoint     gradient checkpointing by hand
+"""

@@ -92,6 +92,7 @@ class Architecture:
         return GPT2_NAMES if self.family == "gpt2" else LLAMA_NAMES
 
 
+@cache
 def count(architecture: Architecture) -> int:
     """Number of parameters; a tied head is counted once, as it is stored once."""
     return sum(weight.numel for weight in weights(architecture))
@@ -138,6 +139,7 @@ def layer_weights(architecture: Architecture, index: int = 0) -> Iterator[Weight
         yield from _norm(a, name, a.hidden)
 
 
+@cache
 def linear_layers(architecture: Architecture, index: int = 0) -> list[Weight]:
     """The matrices of a block that quantisation and LoRA know: all linear layers, shape (outputs, inputs)."""
     a = architecture

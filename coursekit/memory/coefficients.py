@@ -1,20 +1,22 @@
 """The bytes of a training step as whole coefficients, for a page that can only multiply, add, divide and compare.
 
-Every tensor of a step holds c0 + c1 s + c2 b s + c3 b s s bytes (b batch, s sequence): weights and scalars are c0, tables
-of positions c1, activations c2, attention scores c3. So the tape is played once for each model, method, attention and
-checkpointing, with b and s so large that their powers do not overlap, and the four coefficients are read off the sum
-like digits. Of the thousand points of a step only those can be the highest of their phase that no other covers;
-two or three are left, and a page takes the largest of them.
+Every tensor of a step holds c0 + c1 s + c2 b s + c3 b s s bytes (b batch, s sequence): weights are c0, tables of
+positions c1, activations c2, attention scores c3. So the tape is played once for each model, method, attention and
+checkpointing, with b and s so large that their powers do not overlap, and the coefficients are read off like digits.
+Of the thousand moments of a step only those can be the highest of their phase that no other covers; two or three are
+left, and a page takes the largest of them.
 
-What stays (weights, states, gradients) is a constant of the plan; ZeRO divides it by the ranks. One rank's division is left
-to the page. Bare Python. Exact on the grid of `BATCHES` and `SEQUENCES`: equal to `planner.estimate`.
+What stays (weights, states, gradients) is a constant of the plan; ZeRO divides it by the ranks, which is left to the
+page. Bare Python. Exact on the grid of `BATCHES` and `SEQUENCES`: equal to `planner.estimate`.
 """
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 
 from coursekit.memory import architecture
 from coursekit.memory.ledger import OPTIMIZERS
@@ -26,10 +28,18 @@ BATCHES, SEQUENCES = tuple(range(1, 65)), tuple(2**n for n in range(7, 14))
 COMING = (ACTIVATIONS, TEMPORARY, GRADIENTS)  # the categories that a tape changes
 DIGIT = 56  # bits kept for a coefficient: bytes of a model are far fewer than 2**56
 SEQUENCE, BATCH = 1 << DIGIT, 1 << 3 * DIGIT
-PLACES = {0: "1", 1: "s", 4: "b*s", 5: "b*s*s"}  # powers of 2**DIGIT; 2 would be s*s, 3 b, which no tensor has
+PLACES = {
+    0: "1",
+    1: "s",
+    4: "b*s",
+    5: "b*s*s",
+}  # powers of 2**DIGIT; 2 would be s*s, 3 b, which no tensor has
 
 Polynomial = tuple[int, int, int, int]  # coefficients of 1, s, b*s, b*s*s
 Point = tuple[Polynomial, ...]  # one for each category of COMING
+Moment = tuple[
+    Polynomial, tuple[int, ...]
+]  # all bytes; those of each category of COMING, not yet read as digits
 
 
 def value(polynomial: Polynomial, batch: int, sequence: int) -> int:
@@ -51,37 +61,41 @@ def digits(nbytes: int) -> Polynomial:
 
 
 def points(plan: Plan) -> dict[str, list[Point]]:
-    """phase -> the points that are the highest somewhere on the grid, in order of time. Batch and sequence of `plan` do not
-    matter, nor do optimizer and ZeRO. Raises as `estimate`; ValueError if the plan is one that a tape cannot
-    stand for."""
+    """phase -> the points that are the highest somewhere on the grid, in order of time. Batch, sequence, optimizer and
+    ZeRO of `plan` do not matter. Raises as `estimate`; ValueError if one tape cannot stand for the plan."""
     if plan.device != "cuda" or plan.accumulation != 1:
         raise ValueError("coefficients are for one micro-batch on a GPU: device='cuda' and accumulation=1.")
     a = architecture.find(plan.model)
     checked(plan, a)
     events = list(replayed(Parts(replace(plan, batch=BATCH, sequence=SEQUENCE), a)))
-    candidates: dict[str, list[Point]] = {phase: [] for phase in PHASES[:3]}
+    moments: dict[str, list[Moment]] = {phase: [] for phase in PHASES[:3]}
     for phase, terms in peaks(events, a.layers):
-        candidates[phase].append(tuple(map(digits, terms)))
-    return {phase: highest_somewhere(uncovered(found)) for phase, found in candidates.items()}
+        moments[phase].append((digits(sum(terms)), terms))
+    fronts = {phase: highest_somewhere(uncovered(found)) for phase, found in moments.items()}
+    return {phase: [tuple(map(digits, terms)) for _, terms in front] for phase, front in fronts.items()}
 
 
 def peaks(events, layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(phase, bytes by category of COMING) at each moment after which something goes. As in `planner.highest`, the change
-    of the block in the middle counts for all like it."""
-    now, net, before = dict.fromkeys(COMING, 0), Counter(), None
+    """(phase, bytes by category of COMING) at each moment between a rise and a fall, and at both ends of each place.
+    As in `planner.highest`, the change of the block in the middle counts for all like it."""
+    now, net = dict.fromkeys(COMING, 0), Counter()
     last, repeats = f"layer {min(layers, SIMULATED) - 1}", max(0, layers - SIMULATED)
-    for event, after in zip(events, [*events[1:], None], strict=True):
-        if before == "layer 1" != event.place:
+    for before, event, after in zip([None, *events], events, [*events[1:], None], strict=False):
+        enters, leaves = moved(before, event), moved(event, after)
+        if enters and before and before.place == "layer 1":
             for name, change in net.items():
                 now[name] += repeats * change
             net.clear()
-        before = event.place
         if event.place == "layer 1":
             net[event.category] += event.bytes
         now[event.category] += event.bytes
-        phase = phase_of(event, last)
-        if after is None or after.bytes < 0 or event.place != after.place or phase != phase_of(after, last):
-            yield phase, tuple(now.values())
+        if leaves or (after.bytes < 0 and (enters or event.bytes > 0)):
+            yield phase_of(event, last), tuple(now.values())
+
+
+def moved(before, after) -> bool:
+    """Whether another place or another pass begins between two events."""
+    return None in (before, after) or before[:2] != after[:2]
 
 
 def phase_of(event, last: str) -> str:
@@ -90,41 +104,33 @@ def phase_of(event, last: str) -> str:
     return PHASES[1] if event.place in ("loss", "head", last) else PHASES[2]
 
 
-def total(point: Point) -> Polynomial:
-    return tuple(map(sum, zip(*point, strict=True)))
+def uncovered(found: Iterable[Moment]) -> list[Moment]:
+    """Without the moments that another one covers, coefficient by coefficient; of equals the first stays."""
+    front: list[Moment] = []
+    for new in found:
+        if not any(covers(old, new) for old in front):
+            front = [*(old for old in front if not covers(new, old)), new]
+    return front
 
 
-def uncovered(found: Iterable[Point]) -> list[Point]:
-    """Without the points that another one covers, coefficient by coefficient; of equals the first stays."""
-    front: list[tuple[Polynomial, Point]] = []
-    for point in found:
-        new = total(point)
-        if any(covers(old, new) for old, _ in front):
-            continue
-        front = [(old, kept) for old, kept in front if not covers(new, old)] + [(new, point)]
-    return [point for _, point in front]
+def covers(high: Moment, low: Moment) -> bool:
+    return all(map(operator.ge, high[0], low[0]))
 
 
-def covers(high: Polynomial, low: Polynomial) -> bool:
-    return all(a >= b for a, b in zip(high, low, strict=True))
-
-
-def highest_somewhere(found: list[Point]) -> list[Point]:
-    """Without the points that are nowhere on the grid the first of the highest."""
+def highest_somewhere(found: list[Moment]) -> list[Moment]:
+    """Without the moments that are nowhere on the grid the first of the highest."""
     if len(found) == 1:
         return found
-    totals = [total(point) for point in found]
     used = set()
-    for batch in BATCHES:
-        for sequence in SEQUENCES:
-            heights = [value(polynomial, batch, sequence) for polynomial in totals]
-            used.add(heights.index(max(heights)))
-    return [point for i, point in enumerate(found) if i in used]
+    for batch, sequence in product(BATCHES, SEQUENCES):
+        heights = [value(total, batch, sequence) for total, _ in found]
+        used.add(heights.index(max(heights)))
+    return [moment for i, moment in enumerate(found) if i in used]
 
 
 def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
-    """What stays, whole (a rank's part is the page's to compute): bytes by name, and for each optimizer the bytes of its
-    states on the GPU and of what comes and goes in its step."""
+    """What stays, whole (a rank's part is the page's to compute): bytes by name, and for each optimizer those of
+    its states on the GPU and of what comes and goes in its step."""
     a = architecture.find(plan.model)
     parts, each = Parts(plan, a), {}
     for name in optimizers:

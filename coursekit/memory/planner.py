@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from math import ceil
+from functools import cached_property
+from math import ceil, prod
 
 from coursekit.memory import activations, architecture
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS, Ledger, Optimizer, nf4_bytes, nf4_tables
@@ -143,9 +144,10 @@ class Parts:
     def trained_shapes(self) -> list[tuple[int, ...]]:
         return self.adapters if self.plan.lora_rank else self.shapes
 
-    @property
+    @cached_property
     def trained(self) -> list[int]:
-        return [architecture.Weight("", shape).numel for shape in self.trained_shapes]
+        """Elements of every weight that is trained."""
+        return [prod(shape) for shape in self.trained_shapes]
 
     @property
     def state_size(self) -> int:

@@ -1,0 +1,135 @@
+"""A plan's verdict to read or to pass on: tables for the terminal, plain data for programs. `coursekit plan` prints it.
+
+What it leaves out: the reckoning (`planner`) and the ways out (`fit`). 1 GB is 10^9 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import floor, log10
+
+from rich import box
+from rich.table import Table
+
+from coursekit.memory.fit import Fit, Way
+from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
+
+GB = 10**9
+NO_WAY = (
+    "None of the planner's changes makes it fit; a smaller model, shorter sequences or a larger card would."
+)
+CLOSE = 0.05  # of the card's memory: less than that is soon taken by CUDA's context and fragmentation
+
+
+def as_dict(found: Estimate, verdicts: Sequence[Fit]) -> dict:
+    """The estimate, and the verdict of each card with its ways, fit for JSON; sizes in bytes."""
+    return found.to_dict() | {"cards": [_verdict(fit) for fit in verdicts]}
+
+
+def _verdict(fit: Fit) -> dict:
+    return {
+        "card": fit.card.name,
+        "card_bytes": fit.card.bytes,
+        "fits": fit.fits,
+        "spare_bytes": fit.spare_bytes,
+        "breaks": fit.breaks,
+        "ways": [_way(way) for way in fit.ways],
+    }
+
+
+def _way(way: Way) -> dict:
+    return {
+        "changes": [change.name for change in way.changes],
+        "costs": [change.cost for change in way.changes],
+        "peak_bytes": way.estimate.peak_bytes,
+        "flops_factor": way.flops,
+        "sent_bytes": way.sent_bytes,
+        "host_bytes": way.host_bytes,
+        "same_training": way.same_training,
+    }
+
+
+def parts(found: Estimate, verdicts: Sequence[Fit]) -> Iterator[str | Table]:
+    """What the terminal shows, one after the other."""
+    yield heading(found)
+    yield phase_table(found)
+    yield "\n".join([peak_line(found), *(f"note: {note}" for note in found.notes)])
+    for fit in verdicts:
+        yield verdict_line(fit)
+        if not fit.fits:
+            yield from ways_lines(fit)
+
+
+def heading(found: Estimate) -> str:
+    """The plan in two lines."""
+    plan, share = found.plan, 100 * found.trainable / found.parameters
+    parts = [
+        f"LoRA r={plan.lora_rank}" if plan.lora_rank else "all weights trained",
+        *(["base in NF4"] if plan.quantisation else []),
+        f"ledger {plan.ledger}",
+        plan.optimizer,
+        f"batch {plan.batch} x {plan.sequence:,} tokens",
+        f"{plan.attention} attention",
+        *(["checkpointing"] if plan.checkpointing else []),
+        *([f"accumulation {plan.accumulation}"] if plan.accumulation > 1 else []),
+        *([f"ZeRO-{plan.zero_stage} on {plan.world_size} GPUs"] if plan.world_size > 1 else []),
+        *([f"offload of {plan.offload}"] if plan.offload else []),
+    ]
+    counts = f"{found.parameters:,} parameters, {found.trainable:,} trained ({share:.3g} %)"
+    return f"{found.to_dict()['plan']['model']}: {counts}\n{', '.join(parts)}"
+
+
+def phase_table(found: Estimate) -> Table:
+    """Rows: categories with any bytes, and their sum; columns: phases."""
+    table = Table(
+        title="Memory at the highest point of each phase, GB (1 GB = 10^9 bytes)", title_justify="left"
+    )
+    table.add_column("")
+    for phase in PHASES:
+        table.add_column(
+            phase, justify="right", min_width=9, style="bold" if phase == found.peak_phase else ""
+        )
+    for name in CATEGORIES:
+        values = [found.phases[phase][name] for phase in PHASES]
+        if any(values):
+            table.add_row(name, *map(gb, values))
+    table.add_section()
+    table.add_row("sum", *(gb(found.peaks[phase]) for phase in PHASES), style="bold")
+    return table
+
+
+def peak_line(found: Estimate) -> str:
+    host = f"; {gb(found.host_bytes)} GB in the host's memory" if found.host_bytes else ""
+    return f"peak {gb(found.peak_bytes)} GB, {found.peak_phase}{host}"
+
+
+def verdict_line(fit: Fit) -> str:
+    """fits or not, by how much, and what breaks it."""
+    where, spare = f"{fit.card.name} ({gb(fit.card.bytes)} GB)", fit.spare_bytes
+    if not fit.fits:
+        return f"{where}: does not fit, {gb(-spare)} GB too much; what breaks it: {fit.breaks}"
+    close = " (close: CUDA itself takes 0.3 to 0.5 GB)" if spare < CLOSE * fit.card.bytes else ""
+    return f"{where}: fits, {gb(spare)} GB to spare{close}"
+
+
+def ways_lines(fit: Fit) -> Iterator[str]:
+    """The changes that make it fit, cheapest first, with what each way costs."""
+    yield "Ways to make it fit, cheapest first:" if fit.ways else NO_WAY
+    for number, way in enumerate(fit.ways, 1):
+        costs = "; ".join(dict.fromkeys(change.cost for change in way.changes))
+        counted = [f"peak {gb(way.estimate.peak_bytes)} GB", f"FLOPs x {way.flops:.2f}"]
+        counted += [f"{gb(way.sent_bytes)} GB sent by each GPU a step"] if way.sent_bytes else []
+        counted += [f"{gb(way.host_bytes)} GB to and from the host a step"] if way.host_bytes else []
+        yield f"  {number}. {way.name}\n     {', '.join(counted)}\n     price: {costs}"
+
+
+def gb(nbytes: int) -> str:
+    """Three digits, never an exponent; "-" for nothing.
+
+    >>> [gb(n) for n in (0, 1_234_567_890_123, 12_345_678_901, 123_456, 1)]
+    ['-', '1,235', '12.3', '0.000123', '0.000000001']
+    """
+    if not nbytes:
+        return "-"
+    value = nbytes / GB
+    return f"{value:,.{min(9, max(0, 2 - floor(log10(value))))}f}"
