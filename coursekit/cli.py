@@ -1,11 +1,12 @@
 """The `coursekit` command. What a command needs is imported when it runs, so that `--help` answers at once.
 
-Exit status: 0 all well; 1 a notebook failed, is stale, or an exercise is not passed; 2 something the user
-can put right, told in a sentence; 130 stopped with Ctrl-C.
+Exit status: 0 all well; 1 a notebook failed, is stale, an exercise is not passed, or a plan does not fit; 2 something
+the user can put right, told in a sentence; 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -218,6 +219,88 @@ def claims():
     for path in claims.write(root):
         click.echo(path)
     sys.exit(1 if wrong else 0)
+
+
+PLAN_OPTIONS = (
+    click.option("--batch", type=int, default=1, show_default=True, help="Sequences of a micro-batch."),
+    click.option("--seq", "sequence", type=int, default=2048, show_default=True, help="Tokens of a sequence."),
+    click.option("--ledger", default="bf16", show_default=True, metavar="NAME",
+                 help="Bytes of a parameter: fp32, amp, master-16, master-18, master-20, bf16."),
+    click.option("--optimizer", default="adamw", show_default=True, metavar="NAME",
+                 help="sgd, sgd-momentum, adamw, adamw-8bit, paged-adamw, paged-adamw-8bit, adafactor."),
+    click.option("--implementation", metavar="NAME", help="Of the optimizer: for-loop, foreach or fused."),
+    click.option("--attention", default="sdpa", show_default=True, metavar="NAME", help="sdpa or eager."),
+    click.option("--checkpointing", is_flag=True, help="Recompute each block in backward."),
+    click.option("--accumulation", type=int, default=1, show_default=True, help="Micro-batches of a step."),
+    click.option("--lora", "lora_rank", type=int, metavar="RANK", help="Train adapters of this rank only."),
+    click.option("--qlora", is_flag=True, help="Adapters on a base in NF4; --rank 16 unless told."),
+    click.option("--rank", type=int, default=16, show_default=True, help="Rank of --qlora."),
+    click.option("--targets", metavar="NAMES", help="Adapted layers: q_proj,v_proj  [default: all linear]"),
+    click.option("--lora-dropout", type=float, default=0.0, show_default=True, help="Of the adapters' input."),
+    click.option("--no-double-quantisation", is_flag=True, help="Keep the scales of NF4 in FP32."),
+    click.option("--no-kbit-preparation", is_flag=True, help="Leave what NF4 does not hold in 16 bits."),
+    click.option("--zero", "zero_stage", type=int, default=0, show_default=True, metavar="STAGE", help="0 to 3."),
+    click.option("--gpus", "world_size", type=int, default=1, show_default=True, help="Ranks, one a GPU."),
+    click.option("--offload", metavar="WHAT", help="To the host's memory: optimizer or parameters."),
+    click.option("--device", default="cuda", show_default=True, help="cuda or cpu."),
+)  # fmt: skip
+
+
+def plan_options(command):
+    """One option for each field of `Plan`."""
+    for option in reversed(PLAN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def make_plan(
+    model, *, lora_rank, qlora, rank, targets, no_double_quantisation, no_kbit_preparation, **fields
+):
+    """The Plan that the options say."""
+    from coursekit.memory.planner import Plan
+
+    adapters = {
+        "lora_rank": lora_rank if lora_rank is not None else rank * qlora,
+        "lora_targets": tuple(name.strip() for name in targets.split(",")) if targets else "all-linear",
+        "quantisation": "nf4" if qlora else None,
+        "double_quantisation": not no_double_quantisation,
+        "kbit_preparation": False if no_kbit_preparation else None,
+    }
+    return Plan(model, **adapters, **fields)
+
+
+@main.command()
+@click.argument("model")
+@plan_options
+@click.option("--gpu", "cards", multiple=True, metavar="CARD",
+              help='The card: GB or a name (24, "RTX 4090"); may be given several times.')  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print plain JSON, sizes in bytes.")
+def plan(model, cards, as_json, **options):
+    """Will it fit? The memory of a training step of MODEL: a preset (llama-3-8b), a config.json or its folder.
+
+    Status 0: it fits (or no card was named); 1: it does not fit one of the cards; 2: nobody could run that.
+    """
+    from coursekit.memory.fit import fits
+    from coursekit.memory.planner import estimate
+
+    try:
+        wanted = make_plan(model, **options)
+        found, verdicts = estimate(wanted), [fits(wanted, card) for card in cards]
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    show_plan(found, verdicts, as_json)
+    sys.exit(0 if all(fit.fits for fit in verdicts) else 1)
+
+
+def show_plan(found, verdicts, as_json: bool) -> None:
+    from coursekit.memory import plan_report
+
+    if as_json:
+        click.echo(json.dumps(plan_report.as_dict(found, verdicts), indent=2))
+        return
+    console = make_console()
+    for part in plan_report.parts(found, verdicts):
+        console.print(part, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

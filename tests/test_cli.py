@@ -1,6 +1,8 @@
 """The `coursekit` command: light to start, clear when something is wrong, from any folder."""
 
 import builtins
+import dataclasses
+import json
 import subprocess
 import sys
 
@@ -8,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from coursekit.cli import EXTRA_OF, main
+from coursekit.memory.fit import fits
+from coursekit.memory.planner import Plan, estimate
 
-COMMANDS = ("build", "check", "claims", "doctor", "run", "slides")
+COMMANDS = ("build", "check", "claims", "doctor", "plan", "run", "slides")
 
 
 @pytest.fixture
@@ -170,3 +174,85 @@ def test_ctrl_c_is_told_and_has_its_own_status(coursekit, course, monkeypatch):
     monkeypatch.setattr(runner, "run_all", interrupted)
     result = coursekit("run", cwd=course)
     assert result.exit_code == 130 and "Stopped" in result.output
+
+
+def plan_of(coursekit, tmp_path, *arguments):
+    """(exit status, what `coursekit plan --json` printed as data)."""
+    result = coursekit("plan", *arguments, "--json", cwd=tmp_path)
+    return result.exit_code, json.loads(result.output)
+
+
+def test_plan_prints_the_estimate_of_the_planner(coursekit, tmp_path):
+    status, data = plan_of(coursekit, tmp_path, "llama-3-8b", "--qlora", "--seq", 2048, "--gpu", 24)
+    fit = fits(Plan("llama-3-8b", lora_rank=16, quantisation="nf4"), 24)
+    assert {name: data[name] for name in fit.estimate.to_dict()} == json.loads(
+        json.dumps(fit.estimate.to_dict())
+    )
+    assert (status, data["cards"][0]["fits"]) == (1, False) and fit.ways
+
+
+def test_every_field_of_a_plan_can_be_said(coursekit, tmp_path):
+    given = {
+        "batch": 4, "sequence": 512, "ledger": "amp", "optimizer": "sgd-momentum", "implementation": "fused",
+        "attention": "eager", "checkpointing": True, "accumulation": 2, "lora_rank": 8,
+        "lora_targets": ("q_proj", "v_proj"), "lora_dropout": 0.1, "quantisation": "nf4",
+        "double_quantisation": False, "kbit_preparation": False, "zero_stage": 2, "world_size": 4,
+        "offload": "optimizer", "device": "cpu",
+    }  # fmt: skip
+    assert {"model", *given} == {field.name for field in dataclasses.fields(Plan)}
+    words = (
+        "--batch 4 --seq 512 --ledger amp --optimizer sgd-momentum --implementation fused --attention eager "
+        "--checkpointing --accumulation 2 --qlora --rank 8 --targets q_proj,v_proj --lora-dropout 0.1 "
+        "--no-double-quantisation --no-kbit-preparation --zero 2 --gpus 4 --offload optimizer --device cpu"
+    )
+    _, data = plan_of(coursekit, tmp_path, "tiny", *words.split())
+    expected = estimate(Plan("tiny", **given)).to_dict()
+    assert data == json.loads(json.dumps(expected | {"cards": []}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ("tiny", 0, "GB (1 GB = 10^9 bytes)"),
+        ("tiny --gpu T4", 0, "T4 (16.0 GB): fits"),
+        ("llama-3-8b --gpu h200 --gpu 24", 1, "a card of 24 GB (24.0 GB): does not fit"),
+        ("llama-3-8b --lora 8 --gpu 24", 1, "1. checkpointing"),
+        ("lama-3-8b", 2, "Did you mean llama-3-8b"),
+        ("tiny --ledger bf17", 2, "ledger must be one of 'fp32'"),
+        ("tiny --gpu fast", 2, "no card 'fast'; give its memory in GB"),
+        ("tiny --lora 4 --targets q", 2, "no linear layer of this model is called q; it has q_proj"),
+        ("tiny --qlora --zero 3", 2, "stage 3 cannot shard bitsandbytes' 4-bit weights"),
+        ("tiny --batch 0", 2, "batch must be a whole number of at least 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+def test_the_status_of_plan_is_its_verdict(coursekit, tmp_path, arguments, status, words):
+    result = coursekit("plan", *arguments.split(), cwd=tmp_path)
+    assert words in result.output and "Traceback" not in result.output
+    assert (result.exit_code, type(result.exception)) == (status, SystemExit if status else type(None))
+
+
+def test_plan_reads_a_config_or_its_folder(coursekit, tmp_path):
+    config = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "intermediate_size": 128, "vocab_size": 1000}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    counts = {plan_of(coursekit, tmp_path, name)[1]["parameters"] for name in (".", "config.json")}
+    assert len(counts) == 1
+    (tmp_path / "config.json").write_text("{")
+    broken = coursekit("plan", ".", cwd=tmp_path)
+    assert broken.exit_code == 2 and "is not a config.json of a model" in broken.output
+
+
+def test_plan_answers_within_a_second_and_without_torch(tmp_path):
+    code = """if True:
+        import sys, time
+        start = time.perf_counter()
+        from coursekit.cli import main
+        try:
+            main("plan llama-3-8b --qlora --seq 2048 --gpu 24".split())
+        except SystemExit as end:
+            print(end.code, sorted({"torch", "numpy", "transformers"} & set(sys.modules)),
+                  time.perf_counter() - start < 1)
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "1 [] True", result.stdout + result.stderr

@@ -302,6 +302,8 @@ def block_of_scores(sequence: int) -> int:
 
 def mlp(tape: Tape, model: Model, x: Shadow, name: str) -> Shadow:
     a = model.architecture
+    if a.experts and int(name.rsplit(".", 1)[-1]) not in a.dense_layers:
+        return experts(tape, model, x, name)
     act = op.gelu_new if a.activation == "gelu_new" else op.activation
     if not a.gated:
         x = act(tape, project(tape, model, x, f"{name}.{a.names['up']}", a.intermediate, bias=a.mlp_bias))
@@ -320,3 +322,30 @@ def mlp(tape: Tape, model: Model, x: Shadow, name: str) -> Shadow:
         )
         del gate
     return project(tape, model, x, f"{name}.{a.names['down']}", a.hidden, bias=a.mlp_bias)
+
+
+def experts(tape: Tape, model: Model, x: Shadow, name: str) -> Shadow:
+    """A mixture, its experts computed together on the tokens that were sent to them (grouped products).
+
+    Each token goes to `experts_per_token` of them, so the rows of the MLP are that many times the tokens.
+    """
+    a, cast_to = model.architecture, model.numerics.autocast
+    rows = model.tokens * a.experts_per_token
+    router = model.weight(f"{name}.mlp.gate", a.experts * a.hidden)
+    scores = op.softmax(tape, op.linear(tape, x, router, a.experts, autocast=cast_to), op.FP32)
+    chosen = op.part(tape, scores, rows)
+    sent = op.gather(tape, x, rows * a.hidden)
+    both = _grouped(tape, model, sent, f"{name}.mlp.gate_up_proj", 2 * a.moe_intermediate)
+    gate, up = op.split(tape, both, (both.numel // 2,) * 2)
+    inner = op.multiply(tape, op.activation(tape, gate), up)
+    del both, gate, up, sent
+    back = op.multiply(tape, _grouped(tape, model, inner, f"{name}.mlp.down_proj", a.hidden), chosen)
+    return op.gather(tape, back, model.tokens * a.hidden)
+
+
+def _grouped(tape: Tape, model: Model, x: Shadow, name: str, outputs: int) -> Shadow:
+    """One product of all experts. Its weight is as many matrices as there are experts."""
+    a = model.architecture
+    rows = model.tokens * a.experts_per_token
+    weight = model.weight(name, a.experts * (x.numel // rows) * outputs)
+    return op.grouped_linear(tape, x, weight, rows * outputs, autocast=model.numerics.autocast)

@@ -209,6 +209,8 @@ def from_config(config) -> Architecture:
             f"the planner knows the families {', '.join(sorted(FAMILIES))}; this config says model_type={family!r}. "
             "If it is built like one of these, set model_type to that."
         )
+    for name in ("num_attention_heads", "n_head", "hidden_size", "n_embd"):  # the others are made of these
+        _whole(name, config.get(name, 1))
     try:
         return checked(Architecture(**(FAMILIES[family](config))))
     except KeyError as missing:
@@ -330,14 +332,17 @@ FAMILIES = {
 def checked(architecture: Architecture) -> Architecture:
     a = architecture
     for name in ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocabulary"):
-        value = getattr(a, name)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1; the config says {value!r}.")
+        _whole(name, getattr(a, name))
     if a.heads % a.kv_heads:
         raise ValueError(
             f"{a.heads} heads cannot share {a.kv_heads} key-value heads: the first must be a multiple of the second."
         )
     return a
+
+
+def _whole(name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; the config says {value!r}.")
 
 
 @cache

@@ -58,6 +58,12 @@ def split(tape: Tape, x: Shadow, numels: tuple[int, ...]) -> list[Shadow]:
     return [tape.record("part", [both], n, itemsize, lambda g: [g.viewed()], out=x.storage) for n in numels]
 
 
+def gather(tape: Tape, x: Shadow, numel: int) -> Shadow:
+    """Rows of x picked by an index, or added up at one. Saves the index, which is small beside the rows."""
+    whole, itemsize = x.numel, x.itemsize
+    return tape.record("gather", [x], numel, itemsize, lambda g: [fresh(tape, whole, itemsize, "gather")])
+
+
 def clone(tape: Tape, x: Shadow) -> Shadow:
     """A copy; the gradient passes as it is."""
     return tape.record("clone", [x], x.numel, x.itemsize, lambda g: [g])
@@ -106,6 +112,29 @@ def linear(
     if isinstance(weight, Shadow):
         saves.append(weight)
     return tape.record("linear", [x, weight, bias or nothing], numel, itemsize, run, saves)
+
+
+def grouped_linear(tape: Tape, x: Shadow, weight: Parameter, numel: int, *, autocast: int = 0) -> Shadow:
+    """Rows of x times the matrix of the expert they belong to, all experts at once. Saves what `linear` does."""
+    if autocast:
+        weight = cast_weight(tape, weight, autocast)
+        x = cast(tape, x, autocast)
+    trained, wanted, inputs, itemsize, size = (
+        weight.requires_grad,
+        x.requires_grad,
+        x.numel,
+        x.itemsize,
+        weight.numel,
+    )
+
+    def run(g):
+        return [
+            fresh(tape, inputs, itemsize, "dX") if wanted else None,
+            fresh(tape, size, itemsize, "dW") if trained else None,
+        ]
+
+    saves = ([x] if trained else []) + ([weight] if isinstance(weight, Shadow) else [])
+    return tape.record("grouped_linear", [x, weight], numel, itemsize, run, saves)
 
 
 nothing = Parameter("none", 0, 0, requires_grad=False)
@@ -397,4 +426,5 @@ def count_saves(block, x: Shadow) -> int:
     tape = Tape()
     start = Node([], [], lambda g: [], "", "input") if x.requires_grad else None
     block(tape, Shadow(tape.new(0, "input"), x.numel, x.itemsize, start))
+    tape.nodes.clear()  # nodes and tape refer to each other, and would hold the rotary tables until collected
     return tape.saves

@@ -81,14 +81,11 @@ def heading(found: Estimate) -> str:
 
 def phase_table(found: Estimate) -> Table:
     """Rows: categories with any bytes, and their sum; columns: phases."""
-    table = Table(
-        title="Memory at the highest point of each phase, GB (1 GB = 10^9 bytes)", title_justify="left"
-    )
-    table.add_column("")
+    title = "Memory at the highest point of each phase, GB (1 GB = 10^9 bytes)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column("", no_wrap=True)
     for phase in PHASES:
-        table.add_column(
-            phase, justify="right", min_width=9, style="bold" if phase == found.peak_phase else ""
-        )
+        table.add_column(phase, justify="right", style="bold" if phase == found.peak_phase else "")
     for name in CATEGORIES:
         values = [found.phases[phase][name] for phase in PHASES]
         if any(values):

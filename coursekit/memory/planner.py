@@ -247,7 +247,7 @@ class Parts:
 
     def notes(self) -> Iterator[str]:
         if self.a.experts:
-            yield "mixture of experts: activations assume that tokens spread evenly over the experts"
+            yield "experts are planned as grouped products, transformers' default; its loop over them takes more"
         if self.plan.zero_stage and self.plan.world_size == 1:
             yield "one rank shards nothing: ZeRO saves no memory here"
 
@@ -319,6 +319,8 @@ def highest(resident: dict[str, int], events, layers: int) -> dict[str, dict[str
             phase = PHASES[1] if place in ("loss", "head", last) else PHASES[2]
         if total > best[phase]:
             best[phase], phases[phase] = total, dict(now)
+    for phase in PHASES[:3]:
+        phases.setdefault(phase, dict(now))  # nothing happens there: one block, and nothing below it is trained
     return phases
 
 

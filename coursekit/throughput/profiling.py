@@ -34,6 +34,7 @@ def profiled(step: Callable[[], object], steps: int = 3, warmup: int = 1, stacks
 
     stacks  also the Python calls, for the trace; many times as slow
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or its library writes a line to stderr for every profile
     import torch
     from torch.profiler import ProfilerActivity, profile, record_function
 
