@@ -9,10 +9,12 @@ import functools
 import io
 import logging
 import time
+import warnings
 
 import torch
 
 from coursekit.memory.architecture import presets
+from coursekit.models import load
 from coursekit.publish.claims import cited, claim
 
 COUNTER = "torch's FlopCounterMode on transformers' model without content"
@@ -23,7 +25,8 @@ def quiet():
     """torchao says on import what it could not find; nothing here needs it."""
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(logging.NOTSET)
@@ -32,10 +35,8 @@ def quiet():
 @functools.cache
 def tiny():
     """(the embedded model, its tokenizer)"""
-    from coursekit.models.load import load
-
     with quiet():
-        return load("tiny", device="cpu")
+        return load.load("tiny", device="cpu")
 
 
 @functools.cache
@@ -54,7 +55,7 @@ def counted(name, length, rank=0, checkpointing=False):
 
             model = peft.get_peft_model(model, peft.LoraConfig(r=rank, target_modules="all-linear"))
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            load.checkpointing(model)
         tokens = torch.zeros(1, length, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             mask = torch.zeros(

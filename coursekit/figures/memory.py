@@ -38,16 +38,17 @@ def unit(largest: float) -> tuple[float, str]:
 
 
 @styled
-def step_timeline(moments: Sequence[tuple], measured: Sequence[int] = ()) -> Figure:
-    """Bytes by category through one step, event by event; dots: what the allocator said.
+def step_timeline(moments: Sequence[tuple], measured: Sequence[tuple[str, int]] = ()) -> Figure:
+    """Bytes by category through one step, event by event, and on top what the allocator said.
 
     moments    of planner.timeline
-    measured   bytes after every event of the real step, however many there were: both are laid over the same width
+    measured   (phase, bytes) after every event of the real step: each phase is laid over the planned one
     """
     figure, ax = canvas(height=1.15)
-    names = [name for name in CATEGORIES if any(terms[name] for *_, terms in moments)]
+    names = [name for name in CATEGORIES if name != "inputs" and any(terms[name] for *_, terms in moments)]
     rows = np.array([[terms[name] for name in names] for *_, terms in moments], dtype=float)
     scale, word = unit(rows.sum(1).max())
+    phases = [phase for phase, *_ in moments]
     x = np.linspace(0, 1, len(rows))
     below = np.zeros(len(rows))
     for k, name in enumerate(names):
@@ -65,15 +66,10 @@ def step_timeline(moments: Sequence[tuple], measured: Sequence[int] = ()) -> Fig
             label=name,
         )
         below = above
-    if len(measured):
-        ax.plot(
-            np.linspace(0, 1, len(measured)),
-            np.asarray(measured) / scale,
-            color=INK,
-            linewidth=1.2,
-            label="measured",
-        )
-    _phase_ticks(ax, [phase for phase, *_ in moments], x)
+    if measured:
+        across, sums = _laid_over(measured, phases, x)
+        ax.plot(across, sums / scale, color=INK, linewidth=1.4, linestyle="-", label="measured")
+    _phase_ticks(ax, phases, x)
     ax.set(ylabel=f"memory in {word}", xlim=(0, 1), ylim=(0, 1.22 * below.max()))
     ax.legend(loc="upper left", ncols=3)
     top = int(below.argmax())
@@ -82,6 +78,17 @@ def step_timeline(moments: Sequence[tuple], measured: Sequence[int] = ()) -> Fig
         f"{moments[top][1]}; {', '.join(names)} stacked{', the measured curve on top of them' * bool(len(measured))}."
     )
     return figure
+
+
+def _laid_over(measured, phases: list[str], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The measured events spread over the width that their phase has in the plan, one after the other."""
+    across, sums = [], []
+    for phase in dict.fromkeys(phases):
+        own = [total for name, total in measured if name == phase]
+        places = x[[k for k, name in enumerate(phases) if name == phase]]
+        across += list(np.linspace(places[0], places[-1], len(own)))
+        sums += own
+    return np.array(across), np.array(sums, dtype=float)
 
 
 def _phase_ticks(ax, phases: list[str], x: np.ndarray) -> None:

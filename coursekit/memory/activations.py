@@ -10,6 +10,7 @@ Letters: b batch, s sequence, h hidden, a heads, i intermediate, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 
 from coursekit.memory import operations as op
 from coursekit.memory.architecture import Architecture
@@ -19,11 +20,18 @@ from coursekit.memory.tape import Parameter, Shadow, Tape
 @dataclass(frozen=True)
 class Numerics:
     """Bytes of an element: the weights as the model holds them, the products under autocast (0: no autocast), a
-    gradient where it is kept (0: like its weight)."""
+    gradient where it is kept (0: like its weight).
+
+    ranks   each keeps its share of every gradient (ZeRO's stages 2 and 3); 0: the host keeps them
+    """
 
     weight: int = 4
     autocast: int = 0
     gradient: int = 0
+    ranks: int = 1
+
+    def kept(self, nbytes: int) -> int:
+        return ceil(nbytes / self.ranks) if self.ranks else 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Model:
     lora: Lora = Lora()
     attention: str = "sdpa"
     checkpointing: bool = False
+    padded: bool = False
     trainable: bool = True  # the base's weights
     cpu: bool = False  # its attention kernel needs a little room of its own
     input_gradients: bool = False  # as enable_input_require_grads does for k-bit training
@@ -61,14 +70,14 @@ class Model:
     def weight(self, name: str, numel: int) -> Parameter:
         if name not in self.weights:
             size = self.numerics.weight
-            kept = numel * (self.numerics.gradient or size)
+            kept = self.numerics.kept(numel * (self.numerics.gradient or size))
             self.weights[name] = Parameter(name, numel, size, self.trainable, kept)
         return self.weights[name]
 
     def adapter(self, name: str, numel: int) -> Parameter:
         if name not in self.weights:
             size = self.lora.itemsize
-            self.weights[name] = Parameter(name, numel, size, True, numel * size)
+            self.weights[name] = Parameter(name, numel, size, True, self.numerics.kept(numel * size))
         return self.weights[name]
 
 
@@ -100,10 +109,11 @@ def forward(tape: Tape, model: Model, layers: range) -> Shadow:
     tape.place = "embedding"
     x = embed(tape, model)
     tables = rotary_tables(tape, model, x) if a.rotary else ()
+    mask = causal_mask(tape, model, x)
     for layer in layers:
         tape.place = f"layer {layer}"
 
-        def block(tape, x, layer=layer):
+        def block(tape, x, layer=layer, mask=mask):  # a checkpointed block keeps the mask, to be run again
             return decoder(tape, model, x, layer, tables)
 
         x = (
@@ -111,6 +121,7 @@ def forward(tape: Tape, model: Model, layers: range) -> Shadow:
             if model.checkpointing
             else block(tape, x)
         )
+    del block, mask
     tape.place = "head"
     x = norm(tape, model, x, "norm")
     logits = project(tape, model, x, "lm_head", a.vocabulary, weight_name="embed_tokens" if a.tied else None)
@@ -140,6 +151,14 @@ def rotary_tables(tape: Tape, model: Model, x: Shadow) -> tuple[Shadow, Shadow]:
     """cos and sin of every position, once for all layers."""
     width = model.architecture.rotary
     return tuple(tape.tensor(model.sequence * width, x.itemsize, name) for name in ("cos", "sin"))
+
+
+def causal_mask(tape: Tape, model: Model, x: Shadow) -> Shadow | None:
+    """What each query may see, once for all layers: numbers in eager mode, booleans for SDPA, which without padding
+    knows the rule and needs no table."""
+    if model.attention == "eager":
+        return tape.tensor(model.tokens * model.sequence, x.itemsize, "mask")
+    return tape.tensor(model.tokens * model.sequence, 1, "mask") if model.padded else None
 
 
 def norm(tape: Tape, model: Model, x: Shadow, name: str, width: int = 0) -> Shadow:
@@ -277,11 +296,17 @@ def attend(tape: Tape, model: Model, q: Shadow, k: Shadow, v: Shadow) -> Shadow:
     if model.numerics.autocast:
         q, k, v = (op.cast(tape, t, model.numerics.autocast) for t in (q, k, v))
     rows = model.tokens * a.heads
+    groups, itemsize = a.heads // a.kv_heads, q.itemsize
     if model.attention == "sdpa":
-        return op.scaled_dot_product(tape, q, k, v, rows, block_of_scores(model.sequence) if model.cpu else 0)
+        block = block_of_scores(model.sequence) if model.cpu else 0
+        if not model.padded:
+            return op.scaled_dot_product(tape, q, k, v, rows, block)
+        # with a mask no kernel shares keys among queries, and each call turns the mask into numbers
+        k, v = op.repeat(tape, k, groups), op.repeat(tape, v, groups)
+        mask = tape.tensor(model.tokens * model.sequence, itemsize, "mask")
+        return op.scaled_dot_product(tape, q, k, v, rows, block, mask)
     if not a.rotary:
         q = op.clone(tape, q)  # a part of the fused projection, which a batched product cannot read in place
-    groups, itemsize = a.heads // a.kv_heads, q.itemsize
     k, v = op.repeat(tape, k, groups), op.repeat(tape, v, groups)
     scores = op.matmul(tape, q, k, rows * model.sequence)
     scores = op.scale(tape, scores)

@@ -162,17 +162,14 @@ def _sharded(plan: Plan, card: Card) -> Iterator[Way]:
             shard = Change(
                 f"ZeRO-{stage} on {ranks} GPUs", "collectives", lambda p, v=values: replace(p, **v)
             )
-            found = list(_ladder(plan, card, (shard, *SINGLE), keep=1))
+            found = list(_ladder(plan, card, (shard, *SINGLE)))
             if found:
                 yield from found
                 return
 
 
-def _ladder(plan: Plan, card: Card, rungs: tuple[Change, ...], keep: int = 0) -> Iterator[Way]:
-    """Add change after change until the plan fits; then drop those that are not needed, the dearest first.
-
-    keep   changes at the beginning that stay in any case
-    """
+def _ladder(plan: Plan, card: Card, rungs: tuple[Change, ...]) -> Iterator[Way]:
+    """Add change after change until the plan fits; then drop those that are not needed, the last one first."""
     used: list[Change] = []
     for rung in rungs:
         changed = applied(plan, [*used, rung])
@@ -183,7 +180,7 @@ def _ladder(plan: Plan, card: Card, rungs: tuple[Change, ...], keep: int = 0) ->
             break
     else:
         return
-    for rung in reversed(used[keep:]):
+    for rung in reversed(used):
         fewer = [change for change in used if change is not rung]
         changed = applied(plan, fewer)
         if changed is not None and estimate(changed).peak_bytes <= card.bytes:

@@ -9,7 +9,8 @@ reserved that nobody uses.
 
 Left out: streams, garbage collection, retries after freeing all cached segments, the pages of expandable segments.
 
-Source: c10/cuda/CUDACachingAllocator.cpp in PyTorch: sizes are rounded to 512 bytes; requests up to 1 MiB come from
+Source: c10/cuda/CUDACachingAllocator.cpp in PyTorch: sizes are rounded to 512 bytes, rests above 1 MiB split off;
+requests up to 1 MiB come from
 segments of 2 MiB, others up to 10 MiB from segments of 20 MiB, larger ones get a segment of their own, rounded to 2
 MiB.
 """
@@ -100,8 +101,8 @@ class CachingAllocator:
 
     def _split(self, block: Block, size: int) -> None:
         rest = block.size - size
-        if rest < 512:
-            return
+        if rest < 512 or (size > MIB and rest <= MIB and not self.expandable):
+            return  # of a large segment no small rest is split off
         blocks = self.segments[block.segment]
         blocks.insert(blocks.index(block) + 1, Block(block.segment, block.start + size, rest))
         block.size = size
@@ -151,7 +152,7 @@ def moves(events) -> Iterable[int]:
     """Bytes that came and went, without those that only changed their category."""
     events = list(events)
     skip = False
-    for event, following in zip(events, [*events[1:], None], strict=True):
+    for event, following in zip(events, [*events[1:], None], strict=False):
         if skip:
             skip = False
         elif following and event.bytes == -following.bytes < 0 and event.operation == following.operation:

@@ -105,9 +105,11 @@ class Allocations:
             before = last[phase] if phase in peaks else peaks.setdefault(phase, before)
         return peaks
 
-    def totals(self) -> list[int]:
-        """The sum after each event."""
-        return list(itertools.accumulate(nbytes for _, nbytes in self.events))
+    def curve(self, at_least: int = 1) -> list[tuple[str, int]]:
+        """(phase, the sum) after each event of that many bytes or more."""
+        sums = itertools.accumulate(nbytes for _, nbytes in self.events)
+        pairs = zip(self.events, sums, strict=True)
+        return [(phase, total) for (phase, nbytes), total in pairs if abs(nbytes) >= at_least]
 
     @property
     def peak(self) -> int:

@@ -324,11 +324,14 @@ def keep(tape: Tape, x: Shadow) -> Shadow:
     return copy
 
 
-def scaled_dot_product(tape: Tape, q: Shadow, k: Shadow, v: Shadow, rows: int, block: int = 0) -> Shadow:
+def scaled_dot_product(
+    tape: Tape, q: Shadow, k: Shadow, v: Shadow, rows: int, block: int = 0, mask: Shadow | None = None
+) -> Shadow:
     """torch's fused attention. Saves q, k, v, its result, and the logarithm of the softmax's sum: nothing of size s x
     s.
 
     rows    batch x heads x sequence
+    mask    of padding, saved too
     block   elements of the block of scores that the CPU's kernel works on; a GPU keeps it on the chip
     """
     sizes = [(t.numel, t.itemsize, t.requires_grad) for t in (q, k, v)]
@@ -339,7 +342,9 @@ def scaled_dot_product(tape: Tape, q: Shadow, k: Shadow, v: Shadow, rows: int, b
         return [grad if want else None for grad, (_, _, want) in zip(made, sizes, strict=True)]
 
     sums = tape.tensor(rows, FP32, "sdpa")
-    result = tape.record("sdpa", [q, k, v], q.numel, q.itemsize, run, saves=[q, k, v, sums])
+    result = tape.record(
+        "sdpa", [q, k, v], q.numel, q.itemsize, run, saves=[q, k, v, sums, *([mask] if mask else [])]
+    )
     return tape.save_result(result)
 
 
@@ -408,11 +413,10 @@ def checkpoint(tape: Tape, block, x: Shadow, random_state: int = 0) -> Shadow:
         below = len(tape.nodes)
         start = Node([], [], lambda g: [], tape.place, "input") if source is not None else None
         tape.stop_after, tape.copies = tape.saves + saves, {}
-        kept = held.pop()
-        again = block(tape, Shadow(held.pop(), numel, itemsize, start))
+        again = block(tape, Shadow(held[0], numel, itemsize, start))
         tape.stop_after, tape.copies = None, {}
         tape.backward(again, g, down_to=below)
-        del kept
+        held.clear()  # only now: every tensor that the block saved refers to what it can be recomputed from
         return [start.gradient if start else None]
 
     del state

@@ -38,6 +38,7 @@ class Plan:
     of optimizer           a name of ledger.OPTIMIZERS
     implementation      "for-loop", "foreach" or "fused"; default: torch's choice for the device
     attention           "sdpa" or "eager"
+    padded              some text is shorter than the batch: attention gets a mask, and shares no keys among queries
     checkpointing       recompute each block in backward
     accumulation        micro-batches a step
     lora_rank           0: all weights are trained; else only adapters are
@@ -56,6 +57,7 @@ class Plan:
     optimizer: str = "adamw"
     implementation: str | None = None
     attention: str = "sdpa"
+    padded: bool = False
     checkpointing: bool = False
     accumulation: int = 1
     lora_rank: int = 0
@@ -120,8 +122,10 @@ def estimate(plan: Plan) -> Estimate:
     a = architecture.find(plan.model)
     checked(plan, a)
     parts = Parts(plan, a)
-    events = list(replayed(parts))
-    phases = highest(parts.resident(), events, a.layers)
+    phases = highest(parts.resident(), replayed(parts), a.layers)
+    for phase, terms in phases.items():
+        for name, nbytes in parts.passing(phase).items():
+            terms[name] += nbytes
     phases["optimizer step"] = after_backward(parts)
     return Estimate(
         plan, architecture.count(a), sum(parts.trained), phases, parts.host_bytes(), tuple(parts.notes())
@@ -214,27 +218,48 @@ class Parts:
     def standing_gradients(self) -> int:
         """Those of earlier micro-batches, and the second copy that the ledger keeps."""
         earlier = self.gradient_bytes() if self.plan.accumulation > 1 else 0
-        return self.shard(earlier + self.gradient_copy_bytes(), 2)
+        here = self.gradient_ranks() > 0
+        return self.shard(earlier + self.gradient_copy_bytes(), 2) * here
 
-    def gathered_bytes(self) -> int:
-        """Stage 3: the whole weights of the block that computes, and of the next, which is fetched ahead."""
-        if self.plan.zero_stage < 3 or self.plan.world_size == 1:
-            return 0
-        block = sum(w.numel for w in architecture.layer_weights(self.a, self.a.layers - 1))
-        return min(2, self.a.layers) * block * self.ledger.weight
+    def passing(self, phase: str) -> dict[str, int]:
+        """What sharding needs in a phase: from stage 2 the gradients of one block before they are shared out, in
+        stage 3 also the whole weights of the block that computes, and of the next, which is fetched ahead."""
+        stage = self.plan.zero_stage if self.plan.world_size > 1 else 0
+        block = self.ledger.weight * sum(
+            w.numel for w in architecture.layer_weights(self.a, self.a.layers - 1)
+        )
+        if phase == PHASES[3]:
+            return {}
+        backward = stage >= 2 and phase != PHASES[0] and not self.plan.lora_rank
+        return {GATHERED: (stage == 3) * min(2, self.a.layers) * block, TEMPORARY: backward * block}
+
+    def gradient_ranks(self) -> int:
+        if self.plan.zero_stage < 2:
+            return 1
+        return 0 if self.plan.offload else self.plan.world_size
 
     def model(self) -> activations.Model:
         plan, lora = self.plan, bool(self.plan.lora_rank)
         weight = 4 if self.quantised and self.prepared else self.ledger.weight
-        numerics = activations.Numerics(weight, self.ledger.autocast, 0 if lora else self.ledger.gradient)
+        gradient = 0 if lora else self.ledger.gradient
+        numerics = activations.Numerics(weight, self.ledger.autocast, gradient, self.gradient_ranks())
         targets = tuple(target_names(plan, self.a)) if lora else ()
         adapters = activations.Lora(
             plan.lora_rank, targets, plan.lora_dropout, quantised=self.quantised, whole=self.ledger.weight
         )
         return activations.Model(
-            self.a, plan.batch, plan.sequence, numerics, adapters, plan.attention, plan.checkpointing, not lora,
-            cpu=plan.device == "cpu", input_gradients=lora and plan.checkpointing,
-        )  # fmt: skip
+            self.a,
+            plan.batch,
+            plan.sequence,
+            numerics,
+            adapters,
+            attention=plan.attention,
+            checkpointing=plan.checkpointing,
+            padded=plan.padded,
+            trainable=not lora,
+            cpu=plan.device == "cpu",
+            input_gradients=lora and plan.checkpointing,
+        )
 
     def step_bytes(self) -> int:
         """Most that comes and goes in the optimizer's step, on each rank."""
@@ -269,28 +294,32 @@ def target_names(plan: Plan, a: architecture.Architecture) -> list[str]:
     return list(plan.lora_targets)
 
 
-def replayed(parts: Parts) -> Iterator[Event]:
+def replayed(parts: Parts) -> list[Event]:
     """The events of one micro-batch; the last one of a step, where earlier ones left gradients."""
     model, a = parts.model(), parts.a
     tape = Tape()
     tape.accumulates = parts.plan.accumulation > 1
     activations.step(tape, model, range(min(a.layers, SIMULATED)))
-    return tape.events
+    return list(tape.events)  # a copy: the gradients go with the model, when this function returns
 
 
-def timeline(plan: Plan) -> list[tuple[str, str, dict[str, int]]]:
-    """(phase, place, bytes by category) after every event of one micro-batch, all blocks played, and of the optimizer's
-    step: for pictures of small models. The same ValueErrors as `estimate`.
+def timeline(plan: Plan, at_least: int = 1) -> list[tuple[str, str, dict[str, int]]]:
+    """(phase, place, bytes by category) after every event of `at_least` bytes of one micro-batch, all blocks played,
+    and in the optimizer's step: for pictures of small models. The same ValueErrors as `estimate`.
     """
     a = architecture.find(plan.model)
     checked(plan, a)
     parts, tape = Parts(plan, a), Tape()
     tape.accumulates = plan.accumulation > 1
-    activations.step(tape, parts.model(), range(a.layers))
+    model = parts.model()
+    activations.step(tape, model, range(a.layers))
     now, moments = dict.fromkeys(CATEGORIES, 0) | parts.resident(), []
-    for phase, place, _, category, nbytes in tape.events:
+    total = sum(now.values())
+    for phase, place, _, category, nbytes in list(tape.events):
         now[category] += nbytes
-        moments.append((phase, place, dict(now)))
+        if abs(sum(now.values()) - total) >= at_least:  # not where bytes only change their category
+            total = sum(now.values())
+            moments.append((phase, place, dict(now)))
     return [*moments, ("optimizer", "optimizer", after_backward(parts))]
 
 
@@ -320,7 +349,7 @@ def highest(resident: dict[str, int], events, layers: int) -> dict[str, dict[str
         if total > best[phase]:
             best[phase], phases[phase] = total, dict(now)
     for phase in PHASES[:3]:
-        phases.setdefault(phase, dict(now))  # nothing happens there: one block, and nothing below it is trained
+        phases.setdefault(phase, dict(now))  # nothing happens there: one block, and none below it
     return phases
 
 
@@ -328,6 +357,6 @@ def after_backward(parts: Parts) -> dict[str, int]:
     """The optimizer's step: every gradient is there, no activation is."""
     terms = dict.fromkeys(CATEGORIES, 0) | parts.resident()
     whole = parts.gradient_bytes() + parts.gradient_copy_bytes()
-    terms[GRADIENTS] = parts.shard(whole, 2) * (not (parts.plan.offload and parts.plan.zero_stage >= 2))
+    terms[GRADIENTS] = parts.shard(whole, 2) * (parts.gradient_ranks() > 0)
     terms[TEMPORARY] = parts.step_bytes()
     return terms

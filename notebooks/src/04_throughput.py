@@ -127,6 +127,24 @@ for number in (0, 1, 0):
     print(f"epoch {number}, first batch:", sorted(next(iter(loader)))[:8], "...")
 
 # %% [markdown]
+# ## Data loading
+#
+# The sampler says *which* texts; who makes a batch of them, and when? With `num_workers=0` the loop itself: it stops, and tokenises. Workers are processes that prepare batches ahead. An epoch of tokenising alone, without a model:
+
+# %% tags=["volatile"]
+from coursekit.throughput import variants
+from coursekit.throughput.meter import in_turns
+
+workers = (0, 1) if PROFILE == "ci" else (0, 1, 2)
+timings = in_turns(variants.loading(workers, count=256), rounds=rounds, warmup=1)
+show(draw.speed_bars(timings, title="Loading 256 texts, milliseconds"))
+print(
+    f"that is {timings['0 workers'].median / 16 * 1e3:.1f} ms for each batch of 16 texts"
+)
+
+# %% [markdown]
+# Keep that number, and compare it with the time of a training step below. Where loading is a small part of a step, workers bring little; they cost a start, memory, and a core each. Where texts are long, or images are decoded, they decide. The cheapest worker is a data set that was tokenised once, and saved.
+#
 # ## Packing
 #
 # The second cure: put several texts into one row until it is full. Which ones? To find the fewest rows is a hard problem (bin packing). *First fit decreasing* is not: the longest text first, each into the first row that
@@ -240,7 +258,7 @@ mixed_loss, mixed_gradient = loss_and_gradient(plain)
 off = ((mixed_gradient - alone_gradient).norm() / alone_gradient.norm()).item()
 contaminated.reveal(round(100 * (mixed_loss / alone_loss - 1), 1))
 print(
-    f"loss {mixed_loss:.3f} instead of {alone_loss:.3f}; the gradient is off by {off:.0%}"
+    f"loss {mixed_loss:.3f} instead of {alone_loss:.3f}; the gradient is off by {100 * off:.1f} %"
 )
 
 # %% [markdown]
@@ -292,8 +310,6 @@ faster = predict("Speed of packed / padded", ...)
 # %% tags=["volatile"]
 from functools import partial
 
-from coursekit.throughput.meter import in_turns
-
 runners = {
     name: TrainStep(b, name=MODEL, device=device) for name, b in epoch.items()
 }
@@ -301,7 +317,7 @@ runners = {
     name: partial(lambda s: [s() for _ in epoch["padded"]], s)
     for name, s in runners.items()
 }
-timings = in_turns(runners, rounds=rounds, warmup=1)
+timings = in_turns(runners, rounds=rounds + 1, warmup=1)
 faster.reveal(round(timings["padded"].median / timings["packed"].median, 2))
 show(
     draw.speed_bars(
@@ -332,7 +348,7 @@ def asking(count, step):
         if loss < best:
             best = loss
         if number % 2 == 0:
-            print(f"step {number}: loss {loss:.2f}")
+            print(f"step {number}: loss {loss:.1f}")
     return history
 
 
@@ -396,8 +412,6 @@ compare(
 # or `torch.cuda.set_sync_debug_mode("warn")`), and do not conclude from a laptop that it is free.
 
 # %% tags=["volatile"]
-from coursekit.throughput import variants
-
 show(
     draw.speed_bars(
         variants.race(variants.asking(), rounds=rounds + 1, warmup=1),
@@ -475,8 +489,7 @@ compare(
 )
 
 # %% [markdown]
-# As written, the large tensor is read in three operations and written in three. Fused into one loop it is read once and written once (twice read, if it is too large for the cache). The price is time: tens of seconds for the first step of a whole model on a CPU, and again for each new shape. So pad to few lengths, or pack.
-# The short profile leaves the compiler out.
+# As written, four of them read a tensor of full size (`pow`, `mean`, both `mul`), and three write one. Fused into one loop it is read once and written once. The price is the time to compile, at the first step and again for every new shape: so pad to few lengths, or pack. It is long enough that the short profile leaves it out.
 
 # %% tags=["volatile"]
 reason = variants.no_compiler() or (
@@ -521,20 +534,6 @@ show(
 )
 
 # %% [markdown]
-# ## Data loading
-#
-# Who makes the next batch while the model computes? With `num_workers=0` nobody: the loop stops, and tokenises. Workers are processes that prepare batches ahead. An epoch of tokenising alone, no model:
-
-# %% tags=["volatile"]
-timings = in_turns(variants.loading((0, 1, 2), count=256), rounds=rounds, warmup=1)
-show(draw.speed_bars(timings, title="Loading 256 texts, milliseconds"))
-print(
-    f"that is {timings['0 workers'].median / 16 * 1e3:.1f} ms for each batch of 16"
-)
-
-# %% [markdown]
-# Compare that with the time of a step above. When loading is a small part of it, workers bring little; they cost a start, memory, and a core each. When texts are long, or images are decoded, they decide. The cheapest worker is a data set that was tokenised once, and saved.
-#
 # ## Allocators
 #
 # On a CPU every activation asks the C library for memory. glibc gives large blocks back to the system at once, so the next step begins with page faults; tcmalloc and jemalloc keep them, and so does glibc if told to. The choice is made when a process *starts*, so we compare fresh processes.
@@ -612,7 +611,7 @@ compare(
 )
 
 # %% [markdown]
-# Now change what is trained. LoRA trains half a percent of the weights. **Predict:** which share of the FLOPs of full fine-tuning does a LoRA step still need?
+# Now change what is trained. LoRA freezes the weights and trains small matrices beside them. **Predict:** which share of the FLOPs of full fine-tuning does a LoRA step still need?
 
 # %%
 lora_share = predict("FLOPs of a LoRA step / full step", ..., unit="%")
@@ -620,27 +619,34 @@ lora_share = predict("FLOPs of a LoRA step / full step", ..., unit="%")
 # %% tags=["nbval-check-output"]
 from coursekit.throughput.flops import Lora
 
-adapters = Lora(8, frozenset(m.name for m in shape.matrices))
-ways = {
+lora = Lora(8, frozenset({"q_proj", "v_proj"}))
+trained = {
     "all weights": whole,
-    "LoRA, rank 8": count(
-        shape, 4, 256, lora=Lora(8, frozenset({"q_proj", "v_proj"}))
-    ),
+    "LoRA, rank 8": count(shape, 4, 256, lora=lora),
     "checkpointed": count(shape, 4, 256, checkpoint=True),
 }
-lora_share.reveal(round(100 * ways["LoRA, rank 8"].total / whole.total, 1))
-for name, flops in ways.items():
+lora_share.reveal(round(100 * trained["LoRA, rank 8"].total / whole.total, 1))
+for name, flops in trained.items():
     print(
         f"{name:13} {flops.total / 1e9:6.2f} GFLOPs, {flops.total / whole.total:.2f} of a full step"
     )
 
 # %% [markdown]
-# Two thirds, not half a percent: forward stays, and the gradient must flow *through* the frozen weights to reach the adapters below. Only the gradients of the frozen weights are saved. And checkpointing adds nearly a third: one more forward pass, less the head and the last product of each block.
+# Forward stays, and the gradient must flow *through* the frozen weights to reach the adapters below; only the gradients of the frozen weights are saved. Checkpointing adds a forward pass, less the head and the last product of each block. The textbook says 2/3 and 4/3; the longer the model, the nearer it comes:
 
-# %%
+# %% tags=["nbval-check-output"]
+large = count(llama, 1, 2048)
+for name, other in {
+    "LoRA": count(llama, 1, 2048, lora=lora),
+    "checkpointed": count(llama, 1, 2048, checkpoint=True),
+}.items():
+    print(
+        f"Llama-2-7B, 2,048 tokens, {name:12}: {other.total / large.total:.3f} of a full step"
+    )
 show(
     draw.flops_bars(
-        ways, title="LoRA saves a third of the FLOPs; checkpointing adds one"
+        trained,
+        title="LoRA saves a third of the FLOPs; checkpointing adds a quarter here",
     )
 )
 
@@ -680,7 +686,7 @@ print(
 )
 
 # %% [markdown]
-# Forty percent and above is what well-tuned runs report. `nvidia-smi` would have said 100 % all the time: its "utilisation" is the share of time in which *some* kernel ran, however small. What a GPU says of itself comes through NVML; where there is none, a sentence says so.
+# So even a well-tuned run of that size leaves more than half of the card unused. `nvidia-smi` would have said 100 % all the time: its "utilisation" is the share of time in which *some* kernel ran, however small. What a GPU says of itself comes through NVML; where there is none, a sentence says so.
 
 # %% tags=["volatile"]
 from coursekit.throughput import gpu
@@ -698,9 +704,14 @@ except gpu.NoGpu as missing:
 # %% tags=["nbval-check-output"]
 from coursekit.throughput.roofline import Roof, decode, matmul
 
-for op in (decode(1024), decode(1024, torch.bfloat16), matmul(64), matmul(1024)):
+for dtype_, op in (
+    ("FP32", decode(1024)),
+    ("BF16", decode(1024, torch.bfloat16)),
+    ("FP32", matmul(64)),
+    ("FP32", matmul(1024)),
+):
     print(
-        f"{op.name:12} {op.flops / 1e6:8.2f} MFLOPs, {op.nbytes / 1e6:6.2f} MB: {op.intensity:6.1f} FLOPs a byte"
+        f"{op.name:12} {dtype_} {op.flops / 1e6:8.2f} MFLOPs, {op.nbytes / 1e6:6.2f} MB: {op.intensity:6.1f} FLOPs a byte"
     )
 
 # %% [markdown]
@@ -739,7 +750,7 @@ takeaway(
 # %% [markdown]
 # ## The profiler
 #
-# So far we knew where to look. A profiler tells where to look. It slows what it watches, so take its shares and not its speeds. Which operations have most time of their own, in two steps of ours?
+# So far we knew where to look. A profiler tells where to look. It slows what it watches, so take its shares and not its speeds. Which operations have most time of their own, in two steps of ours? (A row `step` is what no operation owns: Python itself.)
 
 # %% tags=["volatile"]
 from coursekit.throughput.profiling import by_function, save_trace, top_operations
@@ -759,21 +770,12 @@ calls = sum(row.count for row in profile.key_averages() if row.key == "aten::mm"
 compare("matrix products a step", products, calls / 2, name="profiler")
 
 # %% [markdown]
-# A table has no order and no callers. A **flame graph** has: each box is as wide as its time and stands on the one that called it. Look for wide boxes at the top. These are Python's functions in one step; backward runs in C++ and is one box.
+# A table has no order and no callers. A **flame graph** has: each box is as wide as its time and stands on the one that called it. Look for wide boxes at the top: they are where the time is. Equal operations beside each other are joined into one box.
 
 # %% tags=["volatile"]
-from coursekit.throughput.flame import of_calls
-
-flames = of_calls(step, within="transformers/")
-modelled = of_calls(step, within="modeling_llama" if MODEL == "tiny" else "")
-show(
-    draw.flame_graph(
-        of_operations(profile),
-        share=0.02,
-        deepest=7,
-        title="Two steps, by operation: backward is the larger part",
-    )
-)
+tree = of_operations(profile)
+title = "Two steps, by operation: backward is the larger part"
+show(draw.flame_graph(tree, share=0.005, deepest=8, title=title))
 
 # %% [markdown]
 # The same question to Python's own profiler, `cProfile`, which is right when the time is lost in Python: in data loading, in logging, in a hook.
@@ -810,6 +812,7 @@ from coursekit.throughput.energy_meter import EnergyMeter
 from coursekit.throughput.tracking import Jsonl, Tracker, read
 from coursekit.training import Training
 
+model.set_attn_implementation("sdpa")
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
 run = Training(model, optimizer, cycle(epoch["packed"]), steps=steps)
 with (
@@ -844,7 +847,7 @@ board = [
 compare("losses in TensorBoard's files", board, logged, name="run.jsonl")
 print(records[0].kind, records[0].values)
 
-# %%
+# %% tags=["drifts"]
 from coursekit.figures.training import loss_curve
 
 show(
@@ -915,15 +918,21 @@ for name, case in cases.items():
     print(
         f"{name:42} {case.kwh / 1e3:6.1f} MWh, {case.co2_grams / 1e6:5.1f} t CO2e"
     )
-print(GRIDS["world"], GRIDS["United States"], sep="\n")
+for name, grid in GRIDS.items():
+    print(f"{name}: {grid}")
 
 # %% [markdown]
-# Where the run stands changes the answer more than anything that this lecture can do; and what it can do is the second largest term. Filler that is not computed needs no power at all. One run of ours, in these terms:
+# Where the run stands changes most, and how fast it is comes next. Filler that is not computed needs no power at all. First the price of filler in an epoch, then a run of ours in these terms:
+
+# %% tags=["nbval-check-output"]
+more = ways["padded"].slots / ways["packed, rows of 1,024"].slots
+print(
+    f"a padded epoch computes {more:.2f} times the places of a packed one, and needs about so many times the energy"
+)
 
 # %% tags=["volatile"]
-print(f"the pretraining is {theirs.kwh / small.kwh:,.0f} runs like ours above")
 print(
-    f"a padded epoch instead of a packed one: {1 / (1 - padded.share):.2f} times the places, and about the energy"
+    f"the pretraining of Llama-2-7B is {theirs.kwh / small.kwh:,.0f} runs like ours above"
 )
 
 # %% [markdown]

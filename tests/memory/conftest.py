@@ -72,25 +72,35 @@ def fake_tensors():
 
 @pytest.fixture(scope="session")
 def tracked_peak():
-    """tracked_peak(config, batch, sequence) is the peak of a second training step as MemTracker sees it."""
+    """tracked_peak(config, batch, sequence) is the peak of a training step as MemTracker sees it: of the second one
+    with AdamW, whose first makes the states; of the first one with SGD."""
 
-    def peak(config, batch, sequence, dtype=torch.float32, attention="sdpa", checkpointing=False, **adamw):
+    def peak(
+        config,
+        batch,
+        sequence,
+        dtype=torch.float32,
+        attention="sdpa",
+        checkpointing=False,
+        sgd=False,
+        **adamw,
+    ):
         from torch.distributed._tools.mem_tracker import MemTracker
 
         with fake_tensors():
             model = fake(config, dtype, attention, checkpointing)
-            optimizer = torch.optim.AdamW(model.parameters(), **adamw)
+            weights = model.parameters()
+            optimizer = torch.optim.SGD(weights) if sgd else torch.optim.AdamW(weights, **adamw)
             tokens = torch.randint(0, 100, (batch, sequence))
             labels = tokens.clone()
             tracker = MemTracker()
             tracker.track_external(model, optimizer, tokens, labels)
             with tracker:
-                for first in (True, False):
+                for _ in range(1 if sgd else 2):
+                    tracker.reset_mod_stats()
                     model(input_ids=tokens, labels=labels).loss.backward()
                     optimizer.step()
                     optimizer.zero_grad()
-                    if first:  # it made the optimizer's states
-                        tracker.reset_mod_stats()
             (snapshot,) = tracker.get_tracker_snapshot("peak").values()
         return next(count for kind, count in snapshot.items() if str(kind) == "Total")
 

@@ -119,7 +119,9 @@ def test_all_that_adapters_save(targets, dropout, hooked, tokens):
     names = targets if isinstance(targets, str) else list(targets)
     lora = LoraConfig(r=8, target_modules=names, lora_dropout=dropout, task_type="CAUSAL_LM")
     theirs = sum(b for _, b in hooked(get_peft_model(model, lora).train(), **tokens(2, 64)[0]))
-    plan = Plan("tiny", 2, 64, ledger="fp32", lora_rank=8, lora_targets=targets, lora_dropout=dropout, device="cpu")
+    plan = Plan(
+        "tiny", 2, 64, ledger="fp32", lora_rank=8, lora_targets=targets, lora_dropout=dropout, device="cpu"
+    )
     ours = at_end_of_forward(Parts(plan, find("tiny")).model())
     assert ours == theirs
 
@@ -134,7 +136,11 @@ small = st.tuples(st.integers(1, 4), st.integers(1, 64))
 
 
 @settings(max_examples=40, deadline=None)
-@given(small, st.sampled_from(["llama-3.2-1b", "gpt2", "gemma-2-2b", "phi-3-mini"]), st.sampled_from(["sdpa", "eager"]))
+@given(
+    small,
+    st.sampled_from(["llama-3.2-1b", "gpt2", "gemma-2-2b", "phi-3-mini"]),
+    st.sampled_from(["sdpa", "eager"]),
+)
 def test_checkpointing_never_saves_more(shape, name, attention):
     """What the forward pass leaves for backward: one input a block instead of all of its results."""
     plain, checkpointed = (
@@ -159,7 +165,10 @@ def test_eager_grows_with_the_square_of_the_sequence_and_sdpa_does_not():
     """Second differences over equal steps: constant and positive, or zero."""
 
     def second(attention):
-        a = [sum(b for _, b in saved(Model(find("tiny"), 1, s, BITS32, attention=attention))) for s in (64, 128, 192)]
+        a = [
+            sum(b for _, b in saved(Model(find("tiny"), 1, s, BITS32, attention=attention)))
+            for s in (64, 128, 192)
+        ]
         return a[2] - 2 * a[1] + a[0]
 
     heads = find("tiny").heads
@@ -174,7 +183,8 @@ def test_all_layers_count_though_three_are_played():
     a = find("tiny")
     per_block = sum(b for _, b in saved(Model(a, 2, 64, BITS32)))
     values = [
-        estimate(Plan(replace(a, layers=n), 2, 64, ledger="fp32")).phases["forward"]["activations"] for n in (10, 17)
+        estimate(Plan(replace(a, layers=n), 2, 64, ledger="fp32")).phases["forward"]["activations"]
+        for n in (10, 17)
     ]
     assert values[1] - values[0] == 7 * per_block
 

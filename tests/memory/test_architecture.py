@@ -140,7 +140,9 @@ def test_all_of_a_dense_model_is_active():
     assert active(find("llama-3-8b")) == count(find("llama-3-8b"))
 
 
-@pytest.mark.parametrize("name", ["llama-2-7b", "qwen2-0.5b", "phi-3-mini", "gemma-2-2b", "gpt2", "qwen3-0.6b"])
+@pytest.mark.parametrize(
+    "name", ["llama-2-7b", "qwen2-0.5b", "phi-3-mini", "gemma-2-2b", "gpt2", "qwen3-0.6b"]
+)
 def test_linear_layers_are_those_that_peft_adapts(name, config_of, on_meta):
     """PEFT's "all-linear": every linear layer of a block, shape (outputs, inputs) whatever the class stores."""
     from peft import LoraConfig, get_peft_model
@@ -168,7 +170,15 @@ def test_find_takes_names_files_folders_and_configs(tmp_path, config_of):
     """A preset in any case, a config.json or its folder, a config object, its dictionary, an Architecture."""
     a, config = find("qwen2-0.5b"), config_of("qwen2-0.5b")
     config.save_pretrained(tmp_path)
-    for model in ("Qwen2-0.5B", tmp_path, tmp_path / "config.json", str(tmp_path), config, config.to_dict(), a):
+    for model in (
+        "Qwen2-0.5B",
+        tmp_path,
+        tmp_path / "config.json",
+        str(tmp_path),
+        config,
+        config.to_dict(),
+        a,
+    ):
         assert find(model) == a
 
 
@@ -188,7 +198,7 @@ def test_a_name_like_no_other_is_answered_with_all():
 
 
 def test_a_name_of_the_hub_finds_its_preset_near():
-    with pytest.raises(UnknownModel, match="Did you mean .*qwen2-7b"):
+    with pytest.raises(UnknownModel, match=r"Did you mean .*qwen2-7b"):
         find("Qwen/Qwen2-7b-x")
 
 
@@ -206,7 +216,7 @@ def test_a_folder_without_a_config_is_named(tmp_path):
 
 
 def test_a_family_that_is_not_known_is_told_which_are():
-    with pytest.raises(UnknownModel, match="knows the families .*gpt2.*llama.*model_type='t5'"):
+    with pytest.raises(UnknownModel, match=r"knows the families .*gpt2.*llama.*model_type='t5'"):
         from_config({"model_type": "t5"})
     with pytest.raises(UnknownModel, match="model_type=None"):
         from_config({})

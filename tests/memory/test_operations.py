@@ -201,7 +201,7 @@ def test_add_of_two_precisions(torch_bytes, lab):
 
 
 def test_softmax_in_fp32_of_16_bits(torch_bytes, lab):
-    """On a GPU the cast is inside the kernel; the CPU makes an FP32 copy first, which goes at once, forward and back."""
+    """On a GPU the cast is inside the kernel; a CPU makes an FP32 copy first, which goes at once."""
     bench = lab(2)
     shadow = bench.bytes(lambda tape, x: op.softmax(tape, x, 4), bench.x(B, S, H))
     measured = torch_bytes(lambda x: F.softmax(x, -1, dtype=torch.float32), X(B, S, H, dtype=LOW))
@@ -277,7 +277,8 @@ def test_scaled_dot_product(torch_bytes, lab, sequence):
     bench, block = lab(), block_of_scores(sequence)
     shape = (2, sequence, A, 16)
     measured = torch_bytes(
-        lambda *qkv: F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in qkv), is_causal=True), *(X(*shape) for _ in range(3))
+        lambda *qkv: F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in qkv), is_causal=True),
+        *(X(*shape) for _ in range(3)),
     )
     shadow = bench.bytes(
         lambda tape, q, k, v: op.scaled_dot_product(tape, q, k, v, 2 * A * sequence, block),
@@ -329,7 +330,9 @@ def test_checkpoint(torch_bytes, lab, reached):
         lambda tape, x: op.checkpoint(tape, shadow_block, x, op.RANDOM_STATE), bench.x(B, S, H, grad=reached)
     )
     assert shadow.near(real, ("held", "backward", "left")), f"{shadow}\n{real}"
-    assert real.forward - shadow.forward == op.RANDOM_STATE  # torch reads the state before the block, not after
+    assert (
+        real.forward - shadow.forward == op.RANDOM_STATE
+    )  # torch reads the state before the block, not after
 
 
 WRONG = {

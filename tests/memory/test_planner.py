@@ -33,7 +33,8 @@ def parts(model, **settings):
 def test_gigabytes_of_models_in_nf4(model, plain, prepared):
     """4 bits are not a quarter of 16: embedding, head and norms stay in 16 bits, and become 32 for k-bit training."""
     sizes = [
-        gb(parts(model, quantisation="nf4", lora_rank=16, kbit_preparation=p).base_bytes()) for p in (False, True)
+        gb(parts(model, quantisation="nf4", lora_rank=16, kbit_preparation=p).base_bytes())
+        for p in (False, True)
     ]
     assert sizes == [pytest.approx(plain, abs=0.005), pytest.approx(prepared, abs=0.005)]
 
@@ -116,7 +117,9 @@ def test_what_is_offloaded_is_in_the_hosts_memory(offload, stage, gone):
     settings = {"sequence": 64, "ledger": "master-16", "zero_stage": stage, "world_size": 4}
     here, there = Plan("gpt2", **settings), Plan("gpt2", **settings, offload=offload)
     terms = after_the_step(there)
-    assert {name for name in ("weights", "gradients", "optimizer states", "master weights") if not terms[name]} == gone
+    assert {
+        name for name in ("weights", "gradients", "optimizer states", "master weights") if not terms[name]
+    } == gone
     before = estimate(here).phases["forward"]
     moved = [n for n in gone if n != "gradients"]
     assert estimate(there).host_bytes == sum(before[name] for name in moved)
@@ -126,7 +129,9 @@ def test_what_is_offloaded_is_in_the_hosts_memory(offload, stage, gone):
 def test_paged_states_are_on_the_host():
     plan = Plan("gpt2", sequence=64, optimizer="paged-adamw-8bit")
     assert after_the_step(plan)["optimizer states"] == 0
-    assert estimate(plan).host_bytes == after_the_step(replace(plan, optimizer="adamw-8bit"))["optimizer states"]
+    assert (
+        estimate(plan).host_bytes == after_the_step(replace(plan, optimizer="adamw-8bit"))["optimizer states"]
+    )
 
 
 @pytest.mark.parametrize("name", LEDGERS)
@@ -154,8 +159,12 @@ def test_an_estimate_is_plain_data():
 
 
 def test_what_is_assumed_is_said():
-    assert any("evenly over the experts" in note for note in estimate(Plan("mixtral-8x7b", sequence=16)).notes)
-    assert any("one rank shards nothing" in n for n in estimate(Plan("gpt2", sequence=16, zero_stage=1)).notes)
+    assert any(
+        "evenly over the experts" in note for note in estimate(Plan("mixtral-8x7b", sequence=16)).notes
+    )
+    assert any(
+        "one rank shards nothing" in n for n in estimate(Plan("gpt2", sequence=16, zero_stage=1)).notes
+    )
     assert estimate(Plan("gpt2", sequence=16)).notes == ()
 
 
@@ -212,7 +221,8 @@ def test_checkpointing_never_saves_more_at_the_end_of_the_forward_pass(plan):
     """On a card, which keeps no state of a CPU's generator beside each block."""
     plan = replace(plan, device="cuda")
     before, after = (
-        estimate(replace(plan, checkpointing=c)).phases["start of backward"]["activations"] for c in (False, True)
+        estimate(replace(plan, checkpointing=c)).phases["start of backward"]["activations"]
+        for c in (False, True)
     )
     assert after <= before or plan.model.layers == 1  # one block is recomputed whole, while its input waits
 

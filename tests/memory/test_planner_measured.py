@@ -105,7 +105,10 @@ FULL = {
 @pytest.mark.parametrize("name", FULL)
 def test_all_weights_are_trained(name, shape, tokens):
     found, real = both(tokens, *shape, **FULL[name])
-    agree(found, real, forward=1e-3)
+    rough = (
+        "eager" in name or "bf16" in name
+    )  # a copy of one result; oneDNN packs BF16 matrices for a product
+    agree(found, real, forward=1e-2 if rough else 1e-3)
 
 
 QV = ("q_proj", "v_proj")
@@ -152,8 +155,8 @@ def test_every_optimizer(optimizer, implementation, tokens):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_autocast(shape, checkpointing, tokens):
-    """The peak within 3 %: the CPU's 16-bit kernels cast into temporaries of FP32 (softmax, the sum of attention), which
-    a GPU does in registers. They fall into the forward pass; backward is within 0.1 % as everywhere."""
+    """The peak within 3 %: the CPU's 16-bit kernels cast into temporaries of FP32 (softmax, attention), which a GPU does
+    in registers. They fall into the forward pass; backward is within 0.1 % as everywhere."""
     found, real = both(tokens, *shape, ledger="amp", checkpointing=checkpointing)
     agree(found, real, tolerance=0.03)
 

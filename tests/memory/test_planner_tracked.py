@@ -1,7 +1,7 @@
 """The planner beside torch's MemTracker under FakeTensorMode: real shapes of the hub, no content, no memory.
 
-1 % is asked for; 0.11 % is there, and most are equal to the byte. What is missing is GPT-2's mask, which checkpointed
-blocks keep.
+1 % is asked for; 0.11 % is there, and most are equal to the byte. What is missing is the mask of booleans that
+GPT-2 makes for SDPA too and that checkpointed blocks keep.
 """
 
 import pytest
@@ -20,12 +20,16 @@ MODES = {
         {"ledger": "bf16", "checkpointing": True},
     ),
     "eager": ({"attention": "eager"}, {"ledger": "fp32", "attention": "eager"}),
+    "eager, checkpointed": (
+        {"attention": "eager", "checkpointing": True},
+        {"ledger": "fp32", "attention": "eager", "checkpointing": True},
+    ),
     "eager, bf16": (
         {"dtype": torch.bfloat16, "attention": "eager"},
         {"ledger": "bf16", "attention": "eager"},
     ),
 }
-SIZES = [(1, 256), (4, 512), (8, 1024)]
+SIZES = [(1, 128), (4, 256), (8, 512)]
 CASES = {
     "llama-3-8b": ("fp32", "checkpointed", "bf16"),
     "gpt2": ("eager, bf16", "fp32", "checkpointed"),
@@ -55,12 +59,12 @@ def test_four_layers_of_a_model_of_the_hub(name, shape, mode, config_of, tracked
     assert planned == pytest.approx(tracked, rel=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "mode"), [("smollm2-135m", "fp32"), ("gpt2", "bf16"), ("qwen2-0.5b", "checkpointed")])
-def test_all_layers(name, mode, config_of, tracked_peak):
-    """Thirty blocks, twelve, twenty-four: three are played, the one in the middle stands for the rest."""
+@pytest.mark.parametrize("name", ["smollm2-135m", "gpt2"])
+def test_all_layers(name, config_of, tracked_peak):
+    """Thirty blocks, and twelve: three are played, the one in the middle stands for the rest."""
     config = config_of(name, **(QUIET if name == "gpt2" else {}))
-    planned, tracked = compared(tracked_peak, config, (4, 256), mode)
-    assert planned == pytest.approx(tracked, rel=TOLERANCE)
+    planned = estimate(Plan(config, 4, 256, ledger="fp32", optimizer="sgd")).peak_bytes
+    assert planned == pytest.approx(tracked_peak(config, 4, 256, sgd=True), rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 5])
@@ -72,11 +76,22 @@ def test_few_layers(layers, config_of, tracked_peak):
 
 def test_foreach_takes_room_for_all_weights_at_once(config_of, tracked_peak):
     """torch's default on a GPU: the optimizer's step of a short batch is the peak, higher by a copy of the weights."""
-    config = config_of("smollm2-135m", layers=4)
+    config = config_of("smollm2-135m", layers=4, tie_word_embeddings=False)
     tracked = tracked_peak(config, 1, 16, foreach=True)
     plan = Plan(config, 1, 16, ledger="fp32", implementation="foreach")
     assert estimate(plan).peak_phase == "optimizer step"
     assert estimate(plan).peak_bytes == pytest.approx(tracked, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("mode", ["fp32", "bf16", "eager, bf16", "checkpointed", "eager, checkpointed"])
+@pytest.mark.parametrize("shape", [(4, 256), (4, 512)])
+def test_where_activations_are_most_of_it(mode, shape, config_of, tracked_peak):
+    """A small vocabulary, no states: what comes and goes decides. Checkpointed in BF16 the tracker is up to 5 % above
+    the allocator, which agrees with the planner (`test_planner_measured`)."""
+    config = config_of("smollm2-360m", layers=4, vocab_size=512)
+    theirs, ours = MODES[mode]
+    planned = estimate(Plan(config, *shape, optimizer="sgd", device="cpu", **ours)).peak_bytes
+    assert planned == pytest.approx(tracked_peak(config, *shape, sgd=True, **theirs), rel=TOLERANCE)
 
 
 QUIRKS = {
@@ -99,4 +114,6 @@ def test_a_wrong_shape_is_caught(config_of, tracked_peak):
     config = config_of("smollm2-360m", 4)
     tracked = tracked_peak(config, 4, 256)
     config.intermediate_size = config.intermediate_size * 11 // 10
-    assert estimate(Plan(config, 4, 256, ledger="fp32", device="cpu")).peak_bytes != pytest.approx(tracked, rel=5e-3)
+    assert estimate(Plan(config, 4, 256, ledger="fp32", device="cpu")).peak_bytes != pytest.approx(
+        tracked, rel=5e-3
+    )

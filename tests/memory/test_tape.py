@@ -137,9 +137,7 @@ def test_gradients_of_several_uses_are_added_as_torch_does(name, torch_bytes, la
     bench = lab()
     # x * 0.5 first, so that the sum is that of a node in the middle of the graph and not of a leaf
     measured = torch_bytes(lambda x: function(x * 0.5) * 7, torch.randn(64, 64, requires_grad=True))
-    ours = bench.bytes(
-        lambda tape, x: op.scale(tape, shadow(tape, op.scale(tape, x))), bench.x(64, 64)
-    )
+    ours = bench.bytes(lambda tape, x: op.scale(tape, shadow(tape, op.scale(tape, x))), bench.x(64, 64))
     assert ours.near(measured), f"shadow {ours}\ntorch  {measured}"
 
 
@@ -232,7 +230,9 @@ def models(draw):
         dropout=draw(st.sampled_from((0.0, 0.1))),
         attention_dropout=draw(st.sampled_from((0.0, 0.1))),
     )
-    targets = {"gpt2": ("c_attn", "c_fc"), "llama": ("q_proj", "v_proj", "down_proj")}[a.family] if rank else ()
+    targets = (
+        {"gpt2": ("c_attn", "c_fc"), "llama": ("q_proj", "v_proj", "down_proj")}[a.family] if rank else ()
+    )
     numerics = draw(st.sampled_from((Numerics(4), Numerics(2), Numerics(4, autocast=2), Numerics(2, 0, 4))))
     return Model(
         a, draw(st.integers(1, 3)), draw(st.integers(1, 20)), numerics,
