@@ -273,6 +273,8 @@ class Parts:
     def notes(self) -> Iterator[str]:
         if self.a.experts:
             yield "experts are planned as grouped products, transformers' default; its loop over them takes more"
+        if self.a.attention_dropout and self.plan.device == "cpu" and self.plan.attention == "sdpa":
+            yield "on a CPU attention with dropout is not fused, and keeps its scores; the plan is for a fused kernel"
         if self.plan.zero_stage and self.plan.world_size == 1:
             yield "one rank shards nothing: ZeRO saves no memory here"
 
@@ -319,7 +321,8 @@ def timeline(plan: Plan, at_least: int = 1) -> list[tuple[str, str, dict[str, in
         now[category] += nbytes
         if abs(sum(now.values()) - total) >= at_least:  # not where bytes only change their category
             total = sum(now.values())
-            moments.append((phase, place, dict(now)))
+            passing = parts.passing(PHASES[phase == "backward"])
+            moments.append((phase, place, {name: now[name] + passing.get(name, 0) for name in now}))
     return [*moments, ("optimizer", "optimizer", after_backward(parts))]
 
 
