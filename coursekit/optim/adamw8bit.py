@@ -1,6 +1,7 @@
 """AdamW that remembers both states in 8 bits each: 2.03 bytes a parameter instead of 8.
 
-A step brings one piece of 2^17 parameters into float32, steps it as AdamW does and stores it again in block-wise codes
+A step brings one piece of some 200,000 parameters into float32, steps it as AdamW does and stores it again in
+block-wise codes
 (coursekit.quantization.blockwise), so that only a piece is ever there in full. Small tensors stay in float32: they
 hold few bytes and, biases and norms, much of the network's behaviour.
 
@@ -106,33 +107,35 @@ class AdamW8bit(AdamW):
 
 
 class Workspace:
-    """Buffers and codecs for one piece: 5 numbers of 4 bytes an element, 2.6 MB on a CPU whatever the model's size."""
+    """Buffers and codecs for one piece: 5 numbers of 4 bytes an element, 3.6 MB on a CPU whatever the model's size."""
 
     def __init__(self, elements: int, device: torch.device):
         self.scratch = Scratch(elements, device)
         self.exp_avg, self.exp_avg_sq = (torch.empty(elements, device=device) for _ in range(2))
         self.signed = Codec(*dynamic_code(True, device), self.scratch)
-        self.unsigned = Codec(*dynamic_code(False, device, keep_positive=True), self.scratch)
+        self.unsigned = Codec(*dynamic_code(False, device, keep_positive=True), self.scratch, nonnegative=True)
 
     def step_(self, p: Tensor, grad: Tensor, state: dict[str, Tensor], step: int, group: dict) -> None:
         """p, grad float32 [b, blocksize]; state: the codes [b * blocksize] and absmax [b] of both."""
         exp_avg, exp_avg_sq = (x[: p.numel()].view(p.shape) for x in (self.exp_avg, self.exp_avg_sq))
-        self.signed.dequantize_(state["exp_avg"], state["exp_avg_absmax"], exp_avg)
-        self.unsigned.dequantize_(state["exp_avg_sq"], state["exp_avg_sq_absmax"], exp_avg_sq)
+        # the states decay by way of their few absmax: two passes over the piece less
+        beta1, beta2 = group["betas"]
+        self.signed.dequantize_(state["exp_avg"], state["exp_avg_absmax"], exp_avg, beta1)
+        self.unsigned.dequantize_(state["exp_avg_sq"], state["exp_avg_sq_absmax"], exp_avg_sq, beta2)
         self._bounded_adamw_(p, grad, exp_avg, exp_avg_sq, step, group)
         self.signed.quantize_(exp_avg, state["exp_avg"], state["exp_avg_absmax"])
         self.unsigned.quantize_(exp_avg_sq, state["exp_avg_sq"], state["exp_avg_sq_absmax"])
 
     def _bounded_adamw_(self, p, grad, exp_avg, exp_avg_sq, step: int, group: dict) -> None:
-        """adamw.adamw_ with no memory allocated, and no update beyond largest_update."""
-        (beta1, beta2), lr = group["betas"], group["lr"]
+        """adamw.adamw_ with no memory allocated, no update beyond largest_update, and states that have decayed
+        already.""" (beta1, beta2), lr = group["betas"], group["lr"]
         # sqrt(v / c) + eps is (sqrt(v) + eps sqrt(c)) / sqrt(c): one number for the whole tensor, no pass over it
         root = math.sqrt(1 - beta2**step)
         rate = lr * root / (1 - beta1**step)
         limit = lr * largest_update(step, group["betas"]) / rate if rate else math.inf
         p.mul_(1 - lr * group["weight_decay"])
-        exp_avg.lerp_(grad, 1 - beta1)
-        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        exp_avg.add_(grad, alpha=1 - beta1)
+        exp_avg_sq.addcmul_(grad, grad, value=1 - beta2)
         update = self.scratch.y[: p.numel()].view(p.shape)
         torch.sqrt(exp_avg_sq, out=update).add_(group["eps"] * root)
         torch.div(exp_avg, update, out=update).clamp_(-limit, limit)
