@@ -1,9 +1,8 @@
 """AdamW that remembers both states in 8 bits each: 2.03 bytes a parameter instead of 8.
 
-A step brings one piece of some 200,000 parameters into float32, steps it as AdamW does and stores it again in
-block-wise codes
-(coursekit.quantization.blockwise), so that only a piece is ever there in full. Small tensors stay in float32: they
-hold few bytes and, biases and norms, much of the network's behaviour.
+A step brings one piece of 180,224 parameters into float32, steps it as AdamW does and stores it again in block-wise
+codes (coursekit.quantization.blockwise), so that only a piece is ever there in full. Small tensors stay in float32:
+they hold few bytes and, biases and norms, much of the network's behaviour.
 
 Two things that 8 bits break, and what is done here:
 
@@ -113,7 +112,9 @@ class Workspace:
         self.scratch = Scratch(elements, device)
         self.exp_avg, self.exp_avg_sq = (torch.empty(elements, device=device) for _ in range(2))
         self.signed = Codec(*dynamic_code(True, device), self.scratch)
-        self.unsigned = Codec(*dynamic_code(False, device, keep_positive=True), self.scratch, nonnegative=True)
+        self.unsigned = Codec(
+            *dynamic_code(False, device, keep_positive=True), self.scratch, nonnegative=True
+        )
 
     def step_(self, p: Tensor, grad: Tensor, state: dict[str, Tensor], step: int, group: dict) -> None:
         """p, grad float32 [b, blocksize]; state: the codes [b * blocksize] and absmax [b] of both."""
@@ -127,8 +128,8 @@ class Workspace:
         self.unsigned.quantize_(exp_avg_sq, state["exp_avg_sq"], state["exp_avg_sq_absmax"])
 
     def _bounded_adamw_(self, p, grad, exp_avg, exp_avg_sq, step: int, group: dict) -> None:
-        """adamw.adamw_ with no memory allocated, no update beyond largest_update, and states that have decayed
-        already.""" (beta1, beta2), lr = group["betas"], group["lr"]
+        """adamw.adamw_ on states that have decayed, with no memory allocated and no update beyond largest_update."""
+        (beta1, beta2), lr = group["betas"], group["lr"]
         # sqrt(v / c) + eps is (sqrt(v) + eps sqrt(c)) / sqrt(c): one number for the whole tensor, no pass over it
         root = math.sqrt(1 - beta2**step)
         rate = lr * root / (1 - beta1**step)
