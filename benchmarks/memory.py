@@ -93,7 +93,7 @@ def step_race(task: str, shapes: list[torch.Size]) -> Race:
 
 
 def torchao_race() -> Race:
-    """torchao's AdamW8bit, eager: its step is meant for torch.compile, whose compilation takes longer than this race."""
+    """torchao's AdamW8bit, eager; it is meant for torch.compile, which compiles for longer than this race takes."""
     from torchao.optim import AdamW8bit as TorchaoAdamW8bit
 
     shapes = [torch.Size([1 << 20])]

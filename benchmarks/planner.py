@@ -141,7 +141,9 @@ def speed() -> str:
         times.append(1000 * (time.perf_counter() - start))
     times.sort()
     middle = times[len(times) // 2]
-    return f"An estimate takes {middle:.1f} ms in the median of {len(times)} presets, {times[-1]:.1f} at most."
+    return (
+        f"An estimate takes {middle:.1f} ms in the median of {len(times)} presets, {times[-1]:.1f} at most."
+    )
 
 
 @click.command(help=__doc__.split("\n\n")[0])

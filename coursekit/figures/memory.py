@@ -26,7 +26,7 @@ LOOK = {
     "master weights": ("sky", "///"),
     "optimizer states": ("green", "..."),
     "gradients": ("orange", "\\\\\\"),
-    "activations": ("vermillion", ""),
+    "activations": ("vermillion", "--"),
     "temporary": ("purple", "ooo"),
     "inputs": ("ink", ""),
 }
@@ -119,7 +119,14 @@ def phase_bars(estimates: Mapping[str, Estimate], card: Card | None = None) -> F
         if card:
             ax.axhline(card.bytes / scale, color=INK, linestyle="--")
             ax.annotate(
-                card.name, (0.01, card.bytes / scale), xycoords=("axes fraction", "data"), va="bottom"
+                card.name,
+                (0.99, card.bytes / scale),
+                xytext=(0, 4),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                bbox={"facecolor": PANEL, "edgecolor": "none", "pad": 1.5},
             )
         words.append(f"{name}: peak {found.peak_bytes / scale:.1f} {word} in {found.peak_phase}")
     axes[0, 0].set_ylabel(f"memory in {word}")

@@ -10,7 +10,6 @@ Letters: b batch, s sequence, h hidden, a heads, i intermediate, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil
 
 from coursekit.memory import operations as op
 from coursekit.memory.architecture import Architecture
@@ -21,17 +20,11 @@ from coursekit.memory.tape import Parameter, Shadow, Tape
 class Numerics:
     """Bytes of an element: the weights as the model holds them, the products under autocast (0: no autocast), a
     gradient where it is kept (0: like its weight).
-
-    ranks   each keeps its share of every gradient (ZeRO's stages 2 and 3); 0: the host keeps them
     """
 
     weight: int = 4
     autocast: int = 0
     gradient: int = 0
-    ranks: int = 1
-
-    def kept(self, nbytes: int) -> int:
-        return ceil(nbytes / self.ranks) if self.ranks else 0
 
 
 @dataclass(frozen=True)
@@ -70,14 +63,14 @@ class Model:
     def weight(self, name: str, numel: int) -> Parameter:
         if name not in self.weights:
             size = self.numerics.weight
-            kept = self.numerics.kept(numel * (self.numerics.gradient or size))
+            kept = numel * (self.numerics.gradient or size)
             self.weights[name] = Parameter(name, numel, size, self.trainable, kept)
         return self.weights[name]
 
     def adapter(self, name: str, numel: int) -> Parameter:
         if name not in self.weights:
             size = self.lora.itemsize
-            self.weights[name] = Parameter(name, numel, size, True, self.numerics.kept(numel * size))
+            self.weights[name] = Parameter(name, numel, size, True, numel * size)
         return self.weights[name]
 
 

@@ -20,7 +20,7 @@ from itertools import product
 
 from coursekit.memory import architecture
 from coursekit.memory.ledger import OPTIMIZERS
-from coursekit.memory.planner import CATEGORIES, PHASES, SIMULATED, Parts, Plan, replayed
+from coursekit.memory.planner import CATEGORIES, PHASES, SIMULATED, Parts, Plan, replayed, shared
 from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY
 from coursekit.memory.validate import checked
 
@@ -37,9 +37,9 @@ PLACES = {
 
 Polynomial = tuple[int, int, int, int]  # coefficients of 1, s, b*s, b*s*s
 Point = tuple[Polynomial, ...]  # one for each category of COMING
-Moment = tuple[
-    Polynomial, tuple[int, ...]
-]  # all bytes; those of each category of COMING, not yet read as digits
+# all bytes, and those of the gradients, which ranks may share; those of each category of COMING, not yet read as digits
+Moment = tuple[tuple[Polynomial, Polynomial], tuple[int, ...]]
+RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def value(polynomial: Polynomial, batch: int, sequence: int) -> int:
@@ -70,7 +70,7 @@ def points(plan: Plan) -> dict[str, list[Point]]:
     events = list(replayed(Parts(replace(plan, batch=BATCH, sequence=SEQUENCE), a)))
     moments: dict[str, list[Moment]] = {phase: [] for phase in PHASES[:3]}
     for phase, terms in peaks(events, a.layers):
-        moments[phase].append((digits(sum(terms)), terms))
+        moments[phase].append(((digits(sum(terms)), digits(terms[COMING.index(GRADIENTS)])), terms))
     fronts = {phase: highest_somewhere(uncovered(found)) for phase, found in moments.items()}
     return {phase: [tuple(map(digits, terms)) for _, terms in front] for phase, front in fronts.items()}
 
@@ -114,7 +114,10 @@ def uncovered(found: Iterable[Moment]) -> list[Moment]:
 
 
 def covers(high: Moment, low: Moment) -> bool:
-    return all(map(operator.ge, high[0], low[0]))
+    """Whether `high` is as high everywhere, however few of the gradients a rank holds."""
+    (all_high, some_high), (all_low, some_low) = high[0], low[0]
+    rest = map(operator.sub, all_high, some_high), map(operator.sub, all_low, some_low)
+    return all(map(operator.ge, all_high, all_low)) and all(map(operator.ge, *rest))
 
 
 def highest_somewhere(found: list[Moment]) -> list[Moment]:
@@ -123,8 +126,10 @@ def highest_somewhere(found: list[Moment]) -> list[Moment]:
         return found
     used = set()
     for batch, sequence in product(BATCHES, SEQUENCES):
-        heights = [value(total, batch, sequence) for total, _ in found]
-        used.add(heights.index(max(heights)))
+        sizes = [(value(total, batch, sequence), value(some, batch, sequence)) for (total, some), _ in found]
+        for ranks in RANKS:
+            heights = [total - some + shared(some, ranks) for total, some in sizes]
+            used.add(heights.index(max(heights)))
     return [moment for i, moment in enumerate(found) if i in used]
 
 
@@ -144,6 +149,7 @@ def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
         "master": parts.master_bytes(),
         "gradients": parts.gradient_bytes(),
         "gradient copy": parts.gradient_copy_bytes(),
+        "blocks": parts.of_blocks(),
         "optimizers": each,
     }
 

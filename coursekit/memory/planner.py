@@ -122,7 +122,7 @@ def estimate(plan: Plan) -> Estimate:
     a = architecture.find(plan.model)
     checked(plan, a)
     parts = Parts(plan, a)
-    phases = highest(parts.resident(), replayed(parts), a.layers)
+    phases = highest(parts.resident(), replayed(parts), a.layers, parts.gradient_ranks())
     for phase, terms in phases.items():
         for name, nbytes in parts.passing(phase).items():
             terms[name] += nbytes
@@ -222,16 +222,20 @@ class Parts:
         return self.shard(earlier + self.gradient_copy_bytes(), 2) * here
 
     def passing(self, phase: str) -> dict[str, int]:
-        """What sharding needs in a phase: from stage 2 the gradients of one block before they are shared out, in
-        stage 3 also the whole weights of the block that computes, and of the next, which is fetched ahead."""
+        """What sharding needs in a phase: from stage 2 the gradients of one block before they are shared out, in stage
+        3 also the whole weights of the block that computes, and of the next, which is fetched ahead."""
         stage = self.plan.zero_stage if self.plan.world_size > 1 else 0
+        if phase == PHASES[3]:
+            return {}
+        gathered, gradients = self.of_blocks()
+        return {GATHERED: gathered * (stage == 3), TEMPORARY: gradients * (stage >= 2 and phase != PHASES[0])}
+
+    def of_blocks(self) -> tuple[int, int]:
+        """Bytes of the weights of two blocks, and of the gradients of one."""
         block = self.ledger.weight * sum(
             w.numel for w in architecture.layer_weights(self.a, self.a.layers - 1)
         )
-        if phase == PHASES[3]:
-            return {}
-        backward = stage >= 2 and phase != PHASES[0] and not self.plan.lora_rank
-        return {GATHERED: (stage == 3) * min(2, self.a.layers) * block, TEMPORARY: backward * block}
+        return min(2, self.a.layers) * block, 0 if self.plan.lora_rank else block
 
     def gradient_ranks(self) -> int:
         if self.plan.zero_stage < 2:
@@ -242,7 +246,7 @@ class Parts:
         plan, lora = self.plan, bool(self.plan.lora_rank)
         weight = 4 if self.quantised and self.prepared else self.ledger.weight
         gradient = 0 if lora else self.ledger.gradient
-        numerics = activations.Numerics(weight, self.ledger.autocast, gradient, self.gradient_ranks())
+        numerics = activations.Numerics(weight, self.ledger.autocast, gradient)
         targets = tuple(target_names(plan, self.a)) if lora else ()
         adapters = activations.Lora(
             plan.lora_rank, targets, plan.lora_dropout, quantised=self.quantised, whole=self.ledger.weight
@@ -315,44 +319,65 @@ def timeline(plan: Plan, at_least: int = 1) -> list[tuple[str, str, dict[str, in
     tape.accumulates = plan.accumulation > 1
     model = parts.model()
     activations.step(tape, model, range(a.layers))
-    now, moments = dict.fromkeys(CATEGORIES, 0) | parts.resident(), []
-    total = sum(now.values())
+    now, ranks, moments, total = Terms(parts.resident()), parts.gradient_ranks(), [], 0
     for phase, place, _, category, nbytes in list(tape.events):
-        now[category] += nbytes
-        if abs(sum(now.values()) - total) >= at_least:  # not where bytes only change their category
-            total = sum(now.values())
-            passing = parts.passing(PHASES[phase == "backward"])
-            moments.append((phase, place, {name: now[name] + passing.get(name, 0) for name in now}))
+        now.add(category, nbytes)
+        if abs(now.total(ranks) - total) >= at_least:  # not where bytes only change their category
+            total, passing = now.total(ranks), parts.passing(PHASES[phase == "backward"])
+            moments.append((phase, place, {k: v + passing.get(k, 0) for k, v in now.held(ranks).items()}))
     return [*moments, ("optimizer", "optimizer", after_backward(parts))]
 
 
-def highest(resident: dict[str, int], events, layers: int) -> dict[str, dict[str, int]]:
-    """Play the events back: the totals by category at the highest point of each phase.
+class Terms:
+    """Bytes by category while events are played. Gradients that come are counted whole; of their sum each of so many
+    ranks holds its share, and with 0 ranks the host holds all."""
+
+    def __init__(self, resident: dict[str, int]):
+        self.here = dict.fromkeys(CATEGORIES, 0) | resident
+        self.others, self.gradients = sum(self.here.values()), 0
+
+    def add(self, category: str, nbytes: int) -> None:
+        if category == GRADIENTS:
+            self.gradients += nbytes
+        else:
+            self.here[category] += nbytes
+            self.others += nbytes
+
+    def total(self, ranks: int) -> int:
+        return self.others + shared(self.gradients, ranks)
+
+    def held(self, ranks: int) -> dict[str, int]:
+        return self.here | {GRADIENTS: self.here[GRADIENTS] + shared(self.gradients, ranks)}
+
+
+def shared(nbytes: int, ranks: int) -> int:
+    return ceil(nbytes / ranks) if ranks else 0
+
+
+def highest(resident: dict[str, int], events, layers: int, ranks: int = 1) -> dict[str, dict[str, int]]:
+    """Play the events back: the bytes by category at the highest point of each phase, gradients shared by `ranks`.
 
     Where more blocks are than were played, the net change of the one in the middle counts for all like it. Its own
     highest point lies between those of its neighbours, since the change from block to block is constant.
     """
-    now = dict.fromkeys(CATEGORIES, 0) | resident
-    total, best, phases = sum(now.values()), dict.fromkeys(PHASES[:3], -1), {}
+    now, best, phases = Terms(resident), dict.fromkeys(PHASES[:3], -1), {}
     last, repeats = f"layer {min(layers, SIMULATED) - 1}", max(0, layers - SIMULATED)
     net, before = dict.fromkeys(CATEGORIES, 0), None
     for phase, place, _, category, nbytes in events:
         if before == "layer 1" != place and repeats:
             for name, change in net.items():
-                now[name] += repeats * change
-                total += repeats * change
+                now.add(name, repeats * change)
             net = dict.fromkeys(CATEGORIES, 0)
         before = place
         if place == "layer 1":
             net[category] += nbytes
-        now[category] += nbytes
-        total += nbytes
+        now.add(category, nbytes)
         if phase == "backward":
             phase = PHASES[1] if place in ("loss", "head", last) else PHASES[2]
-        if total > best[phase]:
-            best[phase], phases[phase] = total, dict(now)
+        if (total := now.total(ranks)) > best[phase]:
+            best[phase], phases[phase] = total, now.held(ranks)
     for phase in PHASES[:3]:
-        phases.setdefault(phase, dict(now))  # nothing happens there: one block, and none below it
+        phases.setdefault(phase, now.held(ranks))  # nothing happens there: one block, and none below it
     return phases
 
 

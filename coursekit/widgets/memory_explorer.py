@@ -119,11 +119,11 @@ class MemoryExplorer(anywidget.AnyWidget):
     """The memory explorer.
 
     Traits, all in step with the page: `model` (one of `models`), `method`, `optimizer`, `batch`, `sequence`,
-    `checkpointing`, `attention`, `zero_stage`, `gpus` (what each may be: `CHOICES`) and `card` (a name of `cards`, or GB).
-    `plan` is the planner's plan of that state, `estimate` its bytes.
+    `checkpointing`, `attention`, `zero_stage`, `gpus` (what each may be: `CHOICES`) and `card` (a name of `cards`, or
+    GB). `plan` is the planner's plan of that state, `estimate` its bytes.
 
-    Raises traitlets.TraitError for what is no choice, or for a plan that nobody could run; ValueError for models that the
-    page cannot show.
+    Raises traitlets.TraitError for what is no choice, or for a plan that nobody could run; ValueError for models that
+    the page cannot show.
     """
 
     _esm = _module()

@@ -14,15 +14,15 @@ from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
 
 WIDTH, LEFT, RIGHT = 760, 136, 84  # px: names of the phases stand left of the bars, their sums right of them
 BAR, PITCH, TOP = 26, 36, 84
-# category: (fill on light, fill on dark, texture)
+# category: (fill on light, fill on dark, texture); the colours are those of figures.memory
 LOOKS = {
     "weights": ("#0072b2", "#3f9fd8", ""),
     "gathered weights": ("#56b4e9", "#8ccdf2", "M0 8L8 0"),
-    "master weights": ("#cc79a7", "#d992ba", "M0 0L8 8"),
-    "optimizer states": ("#e69f00", "#e69f00", "M0 4H8"),
-    "gradients": ("#d55e00", "#e8833a", "M4 0V8"),
-    "activations": ("#009e73", "#1fb88a", "M0 8L8 0M0 0L8 8"),
-    "temporary": ("#f0e442", "#f0e442", "M2 2h2v2h-2z"),
+    "master weights": ("#56b4e9", "#8ccdf2", "M0 0L8 8"),
+    "optimizer states": ("#009e73", "#1fb88a", "M2 2h2v2h-2z"),
+    "gradients": ("#e69f00", "#e69f00", "M4 0V8"),
+    "activations": ("#d55e00", "#e8833a", "M0 8L8 0M0 0L8 8"),
+    "temporary": ("#cc79a7", "#d992ba", "M0 4H8"),
     "inputs": ("#7a828c", "#a9b1ba", "M0 4H8M4 0V8"),
 }
 STYLE = """\

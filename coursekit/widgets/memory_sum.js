@@ -22,11 +22,21 @@ function standing(row, { optimizer, batch, sequence, zero_stage, gpus }) {
   return [before, { ...before, gradients, temporary: sharded(step, 1) }];
 }
 
-/** The highest of the points of a phase, by category; of equals the first, as in Python. */
-function highest(points, state) {
-  const rows = points.map((point) => point.map((polynomial) => at(polynomial, state)));
+/** The highest of the points of a phase, by category; of equals the first, as in Python. From stage 2 on the ranks share
+    the gradients that have come. */
+function highest(points, state, coming) {
+  const ranks = state.zero_stage >= 2 ? state.gpus : 1;
+  const held = (bytes, i) => (coming[i] === "gradients" ? share(bytes, ranks) : bytes);
+  const rows = points.map((point) => point.map((polynomial) => at(polynomial, state)).map(held));
   const sums = rows.map(sum);
   return rows[sums.indexOf(Math.max(...sums))];
+}
+
+/** What sharding needs: the gradients of a block before they are shared out; in stage 3 the whole weights of two blocks. */
+function passing(row, { zero_stage, gpus }, phase) {
+  const stage = gpus > 1 ? zero_stage : 0;
+  const [gathered, gradients] = row.blocks;
+  return { "gathered weights": stage === 3 ? gathered : 0, "temporary": stage >= 2 && phase > 0 ? gradients : 0 };
 }
 
 /** Bytes at the highest point of each phase: [phase][category], in the table's order of both. */
@@ -34,9 +44,9 @@ export function bytesByPhase(table, state) {
   const row = table.models[state.model].methods[state.method];
   const tape = table.tapes[row.tapes[state.attention][Number(state.checkpointing)]];
   const [before, step] = standing(row, state);
-  const coming = tape.map((points) => {
-    const terms = { ...before };
-    highest(points, state).forEach((bytes, i) => { terms[table.coming[i]] = (terms[table.coming[i]] ?? 0) + bytes; });
+  const coming = tape.map((points, phase) => {
+    const terms = { ...before, ...passing(row, state, phase) };
+    highest(points, state, table.coming).forEach((bytes, i) => { terms[table.coming[i]] = (terms[table.coming[i]] ?? 0) + bytes; });
     return terms;
   });
   return [...coming, step].map((terms) => table.categories.map((name) => terms[name] ?? 0));

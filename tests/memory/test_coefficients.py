@@ -17,6 +17,7 @@ METHODS = {name: {"ledger": name} for name in LEDGERS} | {
     "qlora": {"lora_rank": 16, "quantisation": "nf4"},
     "qlora raw": {"lora_rank": 16, "quantisation": "nf4", "kbit_preparation": False},
 }
+NO_GRADIENT = (0, 0, 0, 0)
 MODELS = ("tiny", "smollm2-135m", "llama-3-8b", "llama-3-70b", "qwen3-0.6b", "gemma-2-2b")
 
 
@@ -74,15 +75,27 @@ def test_few_points_are_left():
 
 def test_a_tie_goes_to_the_first():
     """As in the planner, where a later point must be higher, not as high."""
-    low, same, high = (((0, 0, 5, 0), (1,)), ((0, 0, 5, 0), (2,)), ((9, 0, 5, 0), (3,)))
+    low, same, high = (
+        ((total, NO_GRADIENT), (place,))
+        for total, place in (((0, 0, 5, 0), 1), ((0, 0, 5, 0), 2), ((9, 0, 5, 0), 3))
+    )
     assert coefficients.uncovered([low, same]) == [low]
     assert coefficients.uncovered([low, high]) == [high]
     assert coefficients.highest_somewhere([low, same]) == [low]
 
 
 def test_what_wins_only_for_long_sequences_stays():
-    flat, steep, never = (((0, 0, 1000, 0), (1,)), ((0, 0, 0, 1), (2,)), ((0, 0, 999, 0), (3,)))
+    totals = ((0, 0, 1000, 0), (0, 0, 0, 1), (0, 0, 999, 0))
+    flat, steep, never = (((total, NO_GRADIENT), (place,)) for place, total in enumerate(totals))
     assert coefficients.highest_somewhere([flat, steep, never]) == [flat, steep]
+
+
+def test_what_wins_only_when_ranks_share_the_gradients_stays():
+    """Whole, the second is higher; with a quarter of its gradients the first is."""
+    activations, gradients = ((1000, 0, 0, 0), NO_GRADIENT), ((1200, 0, 0, 0), (1100, 0, 0, 0))
+    moments = [(activations, (1,)), (gradients, (2,))]
+    assert coefficients.uncovered(moments) == moments
+    assert coefficients.highest_somewhere(moments) == moments
 
 
 def test_a_tensor_of_another_shape_is_caught():

@@ -10,7 +10,7 @@ from coursekit.publish.slide_source import read_deck
 from coursekit.publish.slides import deck_paths
 
 DECKS = {path.stem: read_deck(path) for path in deck_paths()}
-WITH_WIDGET = ("01_formats",)  # decks in which a widget is alive
+WITH_WIDGET = ("01_formats", "03_memory")  # decks in which a widget is alive
 BODY_PIXELS = 24  # at 1280 x 720: readable from the last row
 
 pytestmark = [pytest.mark.node, pytest.mark.browser]
