@@ -800,7 +800,7 @@ for card in (24, 48, 80):
     )
 
 # %% [markdown]
-# The chart below is drawn by the same function: for each model and card the cheapest method that fits, one sequence of 2,048 tokens at a time.
+# The chart below is drawn by the same function: for each model and card the cheapest method that fits a batch of four sequences of 2,048 tokens, in one step.
 
 # %%
 from coursekit.memory.fit import RUNGS, cheapest
@@ -840,12 +840,32 @@ MemoryExplorer()
 #
 # ## What you can do now
 #
-# - You said where every byte of a step goes, and saw that the peak is a moment and not a sum.
-# - You computed it from a config within a thousandth of the allocator's truth.
-# - You built accumulation, checkpointing and 8-bit AdamW, and compared each with the library that everyone uses.
+# - You **said** where every byte of a step goes, and **saw** that the peak is a moment and not a sum.
+# - You **computed** it from a config, within a thousandth of the allocator's truth, and **found** the cheapest way onto a card.
+# - You **built** accumulation, checkpointing and 8-bit AdamW, and **compared** each with the library that everyone uses.
 #
-# **Five quick questions.** 1. Why is the sum of all terms larger than the peak? 2. What does `torch.amp` save? 3. Which gradient is wrong when each micro-batch's loss is divided by their number?
-# 4. Why does checkpointing cost a third and not a half? 5. What happens to an update when $v$ rounds to zero?
+# ## Five quick questions
 #
-# **Read on.** Korthikanti et al. 2022, *Reducing Activation Recomputation in Large Transformer Models*; Chen et al. 2016, *Training Deep Nets with Sublinear Memory Cost*; Dettmers et al. 2022, *8-bit Optimizers via
-# Block-wise Quantization*; Rajbhandari et al. 2020, *ZeRO*. Then the exercises: `exercises/03_memory.ipynb`.
+# <details><summary>1. Why is the sum of weights, gradients, states and activations more than the peak?</summary>
+# They do not meet: gradients come while activations go. Only with a few tokens, or several micro-batches, do all gradients stand beside much else.</details>
+#
+# <details><summary>2. What does `torch.amp` save?</summary>
+# Time, and a part of the activations. Weights, gradients and Adam stay FP32, and a 16-bit copy of the weights comes with each step.</details>
+#
+# <details><summary>3. Each micro-batch's loss is divided by their number. When is the gradient right?</summary>
+# When all have equally many target tokens. Otherwise tokens of short batches count more; weight by targets.</details>
+#
+# <details><summary>4. Why does checkpointing cost a third of a step and not a half?</summary>
+# A step is three forward passes long, one forward and a backward of two; one more makes four. With a frozen base it is a half: two, and one more.</details>
+#
+# <details><summary>5. An 8-bit Adam moves a weight by thousands of learning rates. What happened?</summary>
+# Its $v$ was rounded to zero beside a large neighbour in the block, and its $m$ was not.</details>
+#
+# ## Where to read on
+#
+# - Korthikanti et al., *Reducing Activation Recomputation in Large Transformer Models*, 2022 (arXiv:2205.05198).
+# - Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016 (arXiv:1604.06174).
+# - Dettmers et al., *8-bit Optimizers via Block-wise Quantization*, ICLR 2022 (arXiv:2110.02861).
+# - Rajbhandari et al., *ZeRO: Memory Optimizations Toward Training Trillion Parameter Models*, 2020 (arXiv:1910.02054).
+#
+# Now the exercises: `exercises/03_memory.ipynb`. Next: lecture 4, throughput.
