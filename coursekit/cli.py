@@ -230,6 +230,7 @@ PLAN_OPTIONS = (
                  help="sgd, sgd-momentum, adamw, adamw-8bit, paged-adamw, paged-adamw-8bit, adafactor."),
     click.option("--implementation", metavar="NAME", help="Of the optimizer: for-loop, foreach or fused."),
     click.option("--attention", default="sdpa", show_default=True, metavar="NAME", help="sdpa or eager."),
+    click.option("--padded", is_flag=True, help="Batches have padding, so attention needs a mask."),
     click.option("--checkpointing", is_flag=True, help="Recompute each block in backward."),
     click.option("--accumulation", type=int, default=1, show_default=True, help="Micro-batches of a step."),
     click.option("--lora", "lora_rank", type=int, metavar="RANK", help="Train adapters of this rank only."),

@@ -194,7 +194,7 @@ def test_plan_prints_the_estimate_of_the_planner(coursekit, tmp_path):
 def test_every_field_of_a_plan_can_be_said(coursekit, tmp_path):
     given = {
         "batch": 4, "sequence": 512, "ledger": "amp", "optimizer": "sgd-momentum", "implementation": "fused",
-        "attention": "eager", "checkpointing": True, "accumulation": 2, "lora_rank": 8,
+        "attention": "eager", "padded": True, "checkpointing": True, "accumulation": 2, "lora_rank": 8,
         "lora_targets": ("q_proj", "v_proj"), "lora_dropout": 0.1, "quantisation": "nf4",
         "double_quantisation": False, "kbit_preparation": False, "zero_stage": 2, "world_size": 4,
         "offload": "optimizer", "device": "cpu",
@@ -202,7 +202,7 @@ def test_every_field_of_a_plan_can_be_said(coursekit, tmp_path):
     assert {"model", *given} == {field.name for field in dataclasses.fields(Plan)}
     words = (
         "--batch 4 --seq 512 --ledger amp --optimizer sgd-momentum --implementation fused --attention eager "
-        "--checkpointing --accumulation 2 --qlora --rank 8 --targets q_proj,v_proj --lora-dropout 0.1 "
+        "--padded --checkpointing --accumulation 2 --qlora --rank 8 --targets q_proj,v_proj --lora-dropout 0.1 "
         "--no-double-quantisation --no-kbit-preparation --zero 2 --gpus 4 --offload optimizer --device cpu"
     )
     _, data = plan_of(coursekit, tmp_path, "tiny", *words.split())

@@ -10,6 +10,7 @@ planner        the bytes of a step by category and phase, and its peak
 coefficients   the same as polynomials in batch and sequence, for the explorer
 cards          the cards people train on, as data
 fit            does a plan fit a card, and the cheapest ways that make it
+plan_report    a plan's verdict as tables and as plain data
 formulas       what others estimate
 fragmentation  what a caching allocator adds to what tensors need
 measure        saved tensors, allocator events, the peak of a real step
