@@ -77,11 +77,11 @@ def test_the_start_page_opens_and_a_cell_runs(lab, browser):
     # targets; keys would go to whatever JupyterLab has in focus at that moment, which differs on a slow machine.
     cell = page.locator(".jp-CodeCell").first
     # On a busy machine the first press may come before the cell listens.
-    for _ in range(3):
+    for _ in range(5):
         cell.locator(".cm-content").fill("import coursekit; print('ready', 6 * 7)")
         cell.locator(".cm-content").press("Shift+Enter")
         try:
-            cell.get_by_text("ready 42", exact=True).wait_for(timeout=30_000)
+            cell.get_by_text("ready 42", exact=True).wait_for(timeout=20_000)
             break
         except TimeoutError:
             continue
