@@ -88,8 +88,7 @@ def roofline(roof: Roof, points: Sequence[Point]) -> Figure:
     x = np.geomspace(lows / 4, highs * 4, 200)
     ax.loglog(x, [roof.attainable(i) / 1e9 for i in x], color=INK, linestyle="-", label="roof")
     ax.axvline(roof.ridge, color=SOFT, linestyle=":", linewidth=1)
-    bottom = min(min(p.flops_per_second for p in points) / 1e9 / 2, roof.attainable(x[0]) / 1e9)
-    ax.text(roof.ridge, bottom, " ridge", color=SOFT, va="bottom", fontsize="small")
+    ax.text(roof.ridge, 0.04, " ridge", color=SOFT, fontsize="small", transform=ax.get_xaxis_transform())
     for number, point in enumerate(points):
         bound = "memory" if point.bound == "memory" else "arithmetic"
         ax.plot(
