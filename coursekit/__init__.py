@@ -11,6 +11,7 @@ throughput    tokens a second: batches, waits, FLOPs, profiles, logs, energy
 figures       the plots of the course, one module a lecture, one style for all
 widgets       interactive explorers that also work in a page without a kernel
 classroom     what a notebook imports to teach: machine check, predictions, exercise checks, source display
+processor     which instructions the CPU multiplies with: BF16 units or none
 publish       what authors and CI run: build notebooks, exercises, slides and the claims register
 cli           the `coursekit` command
 """
