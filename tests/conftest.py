@@ -113,7 +113,7 @@ def browser():
     """One headless Chromium per process: `browser.new_page(...)`; close the page, or its context, when done."""
     from playwright.sync_api import sync_playwright
 
-    from coursekit.publish.slide_handout import sandbox_arguments
+    from coursekit.classroom.browser import sandbox_arguments
     from coursekit.publish.slide_marp import find_chromium
 
     with sync_playwright() as playwright:

@@ -6,6 +6,7 @@ predict     a guess noted before the answer is shown
 compare     how many values of ours and of a library differ, and which
 show        source, one line of comparison, a takeaway, a budget
 live        a loss curve that grows while a model trains
+browser     where Chrome, Edge or Chromium is on this machine
 machine     cores, memory, disk, versions, tools: facts about this machine
 speed       which number formats this machine multiplies fast
 doctor      both as one report, with what each missing piece disables

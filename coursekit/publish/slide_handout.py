@@ -6,10 +6,10 @@ of its own, its notes are set below it, and Chromium prints.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from coursekit.classroom.browser import sandbox_arguments
 from coursekit.publish.slide_marp import find_chromium
 from coursekit.publish.sources import CourseError
 
@@ -75,8 +75,3 @@ def _print(address: str, notes: list[str], title: str, output: Path) -> list[int
         finally:
             browser.close()
     return overfull
-
-
-def sandbox_arguments() -> list[str]:
-    """Chromium refuses its sandbox to root, as in containers."""
-    return ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

@@ -10,6 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from coursekit.classroom.browser import find_browser, sandbox_arguments
 from coursekit.classroom.machine import find_tool
 from coursekit.publish.sources import CourseError
 
@@ -28,8 +29,8 @@ class MissingTool(CourseError):
 
 
 def find_chromium() -> str:
-    """Path of a browser of Chromium's family: CHROME_PATH, else the first known name on PATH."""
-    found = find_tool("chromium")
+    """Path of a browser of Chromium's family; raises MissingTool if there is none."""
+    found = find_browser()
     if found is None:
         raise MissingTool(
             "PDF, PowerPoint and handouts of slides are drawn by Chromium, and none was found. Install "
@@ -44,7 +45,7 @@ def find_marp(root: Path) -> list[str]:
     if node is None:
         raise MissingTool(
             "slides are built by marp, which runs on Node.js, and `node` was not found. Install Node.js "
-            "18 or later (nodejs.org), then run `npm ci` in the course's folder. Notebooks, exercises and "
+            "20 or later (nodejs.org), then run `npm ci` in the course's folder. Notebooks, exercises and "
             "widgets work without it."
         )
     local = root / "node_modules" / "@marp-team" / "marp-cli" / "marp-cli.js"
@@ -72,11 +73,12 @@ def run_marp(markdown: Path, output: Path, kind: str, *, root: Path) -> None:
     environment = dict(os.environ)
     if kind in NEEDS_CHROMIUM:
         environment["CHROME_PATH"] = find_chromium()
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            environment["CHROME_NO_SANDBOX"] = "1"  # Chromium refuses its sandbox to root, as in containers
+        if sandbox_arguments():
+            environment["CHROME_NO_SANDBOX"] = "1"
     done = subprocess.run(
         [*command, str(markdown), "-o", str(output)],
-        cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180,
+        cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+        encoding="utf-8", errors="replace", timeout=180,
     )  # fmt: skip
     if done.returncode:
         raise CourseError(f"marp could not write {output.name}. It said:\n{done.stderr.strip()}")
