@@ -4,6 +4,8 @@ sources        where the written notebooks are, what names mean, how a source re
 parameters     values for a notebook's `parameters` cell
 kernel         one kernel, from its start to its end
 watch          holds a running kernel to its memory and time
+streams        what a cell prints, joined and cut
+stop           Ctrl-C and SIGTERM end a command alike
 execute        one notebook: seconds, peak memory, and where and why it failed
 canonical      the one way to write a notebook, the same bytes from two builds
 compare        does a committed notebook still show what its source gives?

@@ -33,7 +33,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one notebook. `notebook` holds the outputs up to the failure, if there is one."""
+    """One execution of one notebook. `notebook` holds the outputs up to the failure, if there is one.
+
+    overtime: numbers of the code cells that were interrupted at their time limit while the run went on.
+    """
 
     label: str
     notebook: object = field(repr=False)
@@ -41,6 +44,7 @@ class Run:
     seconds: float
     peak_bytes: int
     failure: Failure | None = None
+    overtime: tuple[int, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -61,8 +65,8 @@ def execute(
     """Execute a copy of `notebook` in a fresh kernel, in the folder `cwd`, `env` added to the environment.
 
     `progress(cell, cells, bytes)` is called before each cell. With `allow_errors` the run goes on after a
-    failing cell, and only a dead kernel or a limit is a failure. Raises CourseError for a parameter that
-    the notebook does not have.
+    failing cell, also one that was interrupted at its time limit; only a dead kernel, or one that does not
+    answer an interrupt, is a failure. Raises CourseError for a parameter that the notebook does not have.
     """
     from coursekit.publish.parameters import with_parameters
 
@@ -73,12 +77,19 @@ def execute(
     reason = session.run(cwd, dict(env or {}), allow_errors)
     seconds = time.monotonic() - started
     failure = failure_at(notebook, session.at, reason) if reason else None
-    return Run(label, notebook, session.code_cells, seconds, session.peak_bytes, failure)
+    overtime = tuple(code_number(notebook, index) for index in session.overtime)
+    return Run(label, notebook, session.code_cells, seconds, session.peak_bytes, failure, overtime)
+
+
+def code_number(notebook, index: int) -> int:
+    """The number among the code cells, from 1, of the cell at `index`."""
+    return sum(cell.cell_type == "code" for cell in notebook.cells[: index + 1])
 
 
 def failure_at(notebook, index: int, reason: str) -> Failure:
     """The failure of the cell at `index`, with the traceback it shows."""
     cell = notebook.cells[index]
-    number = sum(c.cell_type == "code" for c in notebook.cells[: index + 1])
     lines = [line for output in cell.get("outputs", []) for line in output.get("traceback", [])]
-    return Failure(number, cell.source, reason, tuple(ANSI.sub("", "\n".join(lines)).splitlines()))
+    return Failure(
+        code_number(notebook, index), cell.source, reason, tuple(ANSI.sub("", "\n".join(lines)).splitlines())
+    )

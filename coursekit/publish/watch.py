@@ -3,18 +3,37 @@
 A kernel that asks for more memory than there is gets the whole machine to swap, or is killed without a
 word, and a client that waits for its reply learns nothing. The watch looks ten times a second, keeps the
 highest amount seen, and when a limit is passed kills the kernel and all it started, and says why.
+
+It is a process of its own, so it also looks while the program that started it is busy, and when that
+program is gone, however it ended, the watch kills the kernel and ends too. What a kernel has started is
+found in two ways: as a descendant, and by a mark in the environment, which a daemon keeps that has cut
+itself off from its parent (Linux and macOS; on Windows too, as far as psutil may read another process).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
+import uuid
+from collections.abc import Iterator
 
 import psutil
 
 GB = 10**9
 INTERVAL_SECONDS = 0.1
 FREE_FLOOR_BYTES = 200 * 10**6  # below this the machine itself is about to stall
+REPORT_STEP_BYTES = 10**7  # the watch tells of a new peak when it is this much higher
+MARK = "COURSEKIT_RUN"  # the environment variable that all processes of one run carry
+
+
+def new_mark() -> str:
+    """A value for MARK that no other run has."""
+    return uuid.uuid4().hex
 
 
 def tree_bytes(pid: int) -> int:
@@ -40,63 +59,141 @@ def own_bytes(process: psutil.Process) -> int:
     return memory.rss - getattr(memory, "shared", 0)
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a process and all its descendants; nothing happens if it is gone."""
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """The processes, this one apart, that were started with this mark in their environment."""
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                yield process
+        except (psutil.Error, OSError):
+            continue
+
+
+def kill_tree(pid: int, mark: str = "") -> None:
+    """Kill a process, all its descendants and all that carry `mark`; nothing happens if they are gone."""
     try:
         parent = psutil.Process(pid)
         doomed = [parent, *parent.children(recursive=True)]  # the parent first, or it may start another child
     except psutil.Error:
-        return
-    for process in doomed:
+        doomed = []
+    kill(doomed)
+    for _ in range(5 if mark else 0):  # again: a process may start another one while we look
+        found = list(marked(mark))
+        if not found:
+            return
+        kill(found)
+        psutil.wait_procs(found, timeout=1)
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
         try:
             process.kill()
         except psutil.Error:
             continue
 
 
+def judge(held: int, limit_bytes: float, floor_bytes: float = FREE_FLOOR_BYTES) -> str | None:
+    """Why a kernel that holds this many bytes has to stop, or None."""
+    if held > limit_bytes:
+        return (
+            f"stopped at {held / GB:.2f} GB: the limit is {limit_bytes / GB:.2f} GB of memory. "
+            "Allow more with --ram-limit, or take smaller sizes (--profile ci)."
+        )
+    if psutil.virtual_memory().available < floor_bytes:
+        return (
+            f"stopped at {held / GB:.2f} GB: this machine has less than {floor_bytes / GB:.1f} GB "
+            "left. Close other programs, or take smaller sizes (--profile ci)."
+        )
+    return None
+
+
 class Watch:
     """Holds the process `pid` and what it starts to `limit_bytes` and `seconds`, from `start()` to `stop()`.
 
-    `peak_bytes` is the highest amount seen; `verdict` is None, or the sentence that says why the process
-    was killed.
+    `mark` is what the process carries in its environment as MARK, if anything. `peak_bytes` is the highest
+    amount seen; `verdict` is None, or the sentence that says why the process was killed.
     """
 
-    def __init__(self, pid: int, limit_bytes: float, seconds: float):
-        self.pid, self.limit_bytes, self.seconds = pid, limit_bytes, seconds
+    def __init__(self, pid: int, limit_bytes: float, seconds: float, mark: str = ""):
+        self.pid, self.limit_bytes, self.seconds, self.mark = pid, limit_bytes, seconds, mark
         self.peak_bytes = 0
         self.verdict: str | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="kernel watch", daemon=True)
+        self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        self._deadline = time.monotonic() + self.seconds
-        self._thread.start()
+        settings = [str(value) for value in (self.pid, self.limit_bytes, self.seconds, self.mark)]
+        # -P: the folder of this file is not a place to import from. The group of its own keeps Ctrl-C away.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, *settings],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if name != MARK},
+            text=True,
+            **own_group(),
+        )
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout,), name="kernel watch", daemon=True
+        )
+        self._reader.start()
 
     def stop(self) -> None:
-        self._done.set()
-        self._thread.join()
+        """End the watch; the process watched is left alone. What it saw last is known afterwards."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError):  # the watch has ended before: its verdict is in the pipe
+            process.stdin.write("stop\n")
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.wait()
+        self._reader.join()
+        process.stdout.close()
 
-    def _look(self) -> None:
-        while not self._done.is_set():
-            held = tree_bytes(self.pid)
-            self.peak_bytes = max(self.peak_bytes, held)
-            self.verdict = self._judge(held)
-            if self.verdict:
-                return kill_tree(self.pid)
-            self._done.wait(INTERVAL_SECONDS)
-        return None
+    def _read(self, lines) -> None:
+        for line in lines:
+            self.peak_bytes, self.verdict = json.loads(line)
 
-    def _judge(self, held: int) -> str | None:
-        if held > self.limit_bytes:
-            return (
-                f"stopped at {held / GB:.2f} GB: the limit is {self.limit_bytes / GB:.2f} GB of memory. "
-                "Allow more with --ram-limit, or take smaller sizes (--profile ci)."
-            )
-        if psutil.virtual_memory().available < FREE_FLOOR_BYTES:
-            return (
-                f"stopped at {held / GB:.2f} GB: this machine has less than {FREE_FLOOR_BYTES / GB:.1f} GB "
-                "left. Close other programs, or take smaller sizes (--profile ci)."
-            )
-        if time.monotonic() > self._deadline:
-            return f"stopped after {self.seconds:.0f} s, the limit of a notebook. Allow more with --timeout."
-        return None
+
+def own_group() -> dict:
+    """Arguments of Popen that take a process out of the terminal's group."""
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def look(pid: int, limit_bytes: float, seconds: float, mark: str) -> None:
+    """The watch's own program: look until told to stop, and print [peak bytes, verdict] at each change."""
+    told = threading.Event()
+    words: list[str] = []
+    threading.Thread(target=_listen, args=(words, told), daemon=True).start()
+    deadline, peak, reported, verdict = time.monotonic() + seconds, 0, 0, None
+    while not told.is_set() and verdict is None:
+        held = tree_bytes(pid)
+        peak = max(peak, held)
+        verdict = judge(held, limit_bytes)
+        if time.monotonic() > deadline:
+            verdict = f"stopped after {seconds:.0f} s, the limit of a notebook. Allow more with --timeout."
+        if peak > reported + REPORT_STEP_BYTES and not verdict:
+            _tell(reported := peak, None)
+        told.wait(0 if verdict else INTERVAL_SECONDS)
+    if verdict or not words:  # no word but the end of the pipe: the program that started us is gone
+        kill_tree(pid, mark)
+    _tell(peak, verdict)
+
+
+def _listen(words: list[str], told: threading.Event) -> None:
+    words += sys.stdin.readline().split()
+    told.set()
+
+
+def _tell(peak: int, verdict: str | None) -> None:
+    try:
+        print(json.dumps([peak, verdict]), flush=True)
+    except OSError:  # nobody listens any more
+        return
+
+
+if __name__ == "__main__":
+    _pid, _limit, _seconds, _mark = sys.argv[1:]
+    look(int(_pid), float(_limit), float(_seconds), _mark)
