@@ -3,7 +3,8 @@
     run = train(RECIPES["FP16 autocast + scaling"], seed=0)
     run.losses, run.scales, run.nbytes
 
-On a CPU, FP16 products are rounded rather than run (tensor_core.py); on a GPU the same lines run for real.
+On a CPU, FP16 products are rounded rather than run, and BF16 products where it has no units for them (tensor_core.py);
+on a GPU the same lines run for real.
 
 The loss is divided by the target tokens of a *large* batch, of which every step here is one small share, as when one
 GPU accumulates such a batch piece by piece. Adam does not mind: its update is the same for gradients a thousand times

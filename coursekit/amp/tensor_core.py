@@ -1,15 +1,17 @@
-"""FP16 by rounding: what a tensor core does to a product, on a processor that has none.
+"""16-bit products by rounding: what a tensor core does to a product, on a processor that has none.
 
 A tensor core multiplies 16-bit numbers, adds the products up in FP32 and rounds the sum once, at the end. Few CPUs have
-such instructions for FP16; without them one product of two matrices takes seconds. This mode takes every product of
-FP16 matrices, forward and backward, computes it in FP32 and rounds the result. The rest stays a real FP16 tensor:
-weights, activations and gradients have 16 bits and overflow and underflow as on a GPU.
+such instructions for FP16, and most laptops have none for BF16; without them one product of two matrices takes seconds.
+This mode takes every product of matrices in such a format, forward and backward, computes it in FP32 and rounds the
+result. The rest stays a real 16-bit tensor: weights, activations and gradients have 16 bits and overflow and underflow
+as on a GPU.
 
     with tensor_core():
         loss = model.half()(x)
         loss.backward()
 
-On a GPU nothing is left to do: products of CUDA tensors pass untouched. What it leaves out: attention, which torch's
+FP16 products are always rounded on a CPU; BF16 products where the processor has no units for them. Where something can
+run the real product, nothing is left to do: CUDA tensors pass untouched. What it leaves out: attention, which torch's
 fused kernel computes with FP32 sums on every CPU, and convolutions, of which a language model has none.
 
 Source: Micikevicius et al., Mixed Precision Training, ICLR 2018, section 3.3 (arXiv:1710.03740).
@@ -17,16 +19,22 @@ Source: Micikevicius et al., Mixed Precision Training, ICLR 2018, section 3.3 (a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from coursekit.processor import bf16_units
 
 aten = torch.ops.aten
 PRODUCTS = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
 
 
 class tensor_core(TorchDispatchMode):
-    """A region in which products of FP16 matrices on the CPU are computed in FP32 and rounded once.
+    """A region in which products of 16-bit matrices on the CPU are computed in FP32 and rounded once.
+
+    dtypes   whose products are rounded; default: FP16, and BF16 if this processor has no units for it
 
     It sits below autograd, so backward's products are caught as well, if backward runs in the region.
 
@@ -36,15 +44,21 @@ class tensor_core(TorchDispatchMode):
     tensor([[0.]], dtype=torch.float16)
     """
 
+    def __init__(self, dtypes: Iterable[torch.dtype] | None = None):
+        super().__init__()
+        self.dtypes = frozenset(rounded_dtypes() if dtypes is None else dtypes)
+
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if operation not in PRODUCTS or not _is_half_on_cpu(args[-1]):
+        x = args[-1] if args else None
+        if operation not in PRODUCTS or x.dtype not in self.dtypes or x.device.type != "cpu":
             return operation(*args, **kwargs)
-        return operation(*(_widened(a) for a in args), **kwargs).half()
+        return operation(*(_widened(a) for a in args), **kwargs).to(x.dtype)
 
 
-def _is_half_on_cpu(x: Tensor) -> bool:
-    return x.dtype == torch.float16 and x.device.type == "cpu"
+def rounded_dtypes() -> tuple[torch.dtype, ...]:
+    """The 16-bit formats whose products this processor does not run at speed."""
+    return (torch.float16,) if bf16_units() else (torch.float16, torch.bfloat16)
 
 
 def _widened(argument):

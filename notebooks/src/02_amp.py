@@ -7,7 +7,8 @@
 # - write the cures: master weights, static and dynamic loss scaling, autocast; and show that they equal PyTorch's;
 # - choose between FP32, FP16 and BF16 for a card and a model, and say what mixed precision saves and what it does not.
 #
-# *About 75 minutes, less than 2 GB of memory, no GPU, no network.* On a CPU, FP16 is taught by rounding; on a GPU the same cells run it for real.
+# *About 75 minutes, less than 2 GB of memory, no GPU, no network.* On a CPU, FP16 is taught by rounding, and so is BF16 where
+# the processor has no units for it; on a GPU the same cells run both for real.
 
 # %% tags=["parameters"]
 PROFILE = "ci"
@@ -75,6 +76,7 @@ unmoved = predict("Share of weights that never moved in BF16", ..., unit="%")
 # We train a copy and count. The learning rate is that of many full fine-tunes, a few hundred-thousandths; Adam moves a weight by about as much in each step.
 
 # %% tags=["drifts"]
+from coursekit.amp.tensor_core import tensor_core
 from coursekit.models import task
 from coursekit.models.finetune import batches
 from coursekit.models.load import load
@@ -86,7 +88,8 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5, weight_decay=0.0)
 data = batches(tokenizer, task.pairs("train", 64, SEED), size=8, seed=SEED)
 for _ in range(8):
     batch = {name: t.to(device) for name, t in next(data).items()}
-    model(**batch).loss.backward()
+    with tensor_core():  # rounds BF16 products on a processor that cannot run them
+        model(**batch).loss.backward()
     optimizer.step(), optimizer.zero_grad()
 same = sum((a == b).sum() for a, b in zip(start, model.parameters(), strict=True))
 unmoved.reveal(round(100 * same.item() / sum(p.numel() for p in start), 1))
@@ -444,6 +447,7 @@ def saved_bytes(region):
 
     with (
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        tensor_core(),
         region,
     ):
         loss = model(**large).loss
@@ -514,7 +518,7 @@ print("the cures follow FP32, the others do not")
 
 # %% [markdown]
 # What did it cost? Seconds a step, on this machine. On a processor with fast BF16, autocast is faster than FP32 for large models; on this small one the casts cost about what the products save.
-# FP16 is *rounded* here and not run: its time says nothing about a GPU.
+# FP16 is *rounded* here and not run, and so is BF16 where the processor has no units for it: their times say nothing about a GPU.
 
 # %% tags=["volatile"]
 for name in ("FP32", "BF16 autocast", "FP16 + master + scaling"):

@@ -1,9 +1,12 @@
-"""FP16 products by way of FP32: one rounding, forward and backward, and nothing else is touched."""
+"""16-bit products by way of FP32: one rounding, forward and backward, and nothing else is touched."""
 
 import pytest
 import torch
 
-from coursekit.amp.tensor_core import tensor_core
+from coursekit.amp import tensor_core as module
+from coursekit.amp.tensor_core import rounded_dtypes, tensor_core
+
+SIXTEEN_BITS = (torch.float16, torch.bfloat16)
 
 
 def halves(*shape, seed=0):
@@ -15,14 +18,15 @@ def halves(*shape, seed=0):
     [((5, 70), (70, 3)), ((2, 5, 70), (2, 70, 3)), ((2, 5, 70), (70, 3))],
     ids=["mm", "bmm", "folded"],
 )
-def test_a_product_is_the_exact_one_rounded_once(shape, other):
-    """Products of FP16 numbers and sums of 70 of them are exact in float64 up to far below half an ulp of FP16."""
-    a, b = halves(*shape), halves(*other, seed=1)
-    with tensor_core():
+@pytest.mark.parametrize("dtype", SIXTEEN_BITS)
+def test_a_product_is_the_exact_one_rounded_once(shape, other, dtype):
+    """Products of 16-bit numbers and sums of 70 of them are exact in float64 up to far below half an ulp of 16 bits."""
+    a, b = halves(*shape).to(dtype), halves(*other, seed=1).to(dtype)
+    with tensor_core(SIXTEEN_BITS):
         ours = a @ b
-    exact = (a.double() @ b.double()).half()
+    exact = (a.double() @ b.double()).to(dtype)
     off_by_one = (ours.view(torch.int16).int() - exact.view(torch.int16).int()).abs()
-    assert ours.dtype == torch.float16
+    assert ours.dtype == dtype
     assert off_by_one.max() <= 1 and (off_by_one == 0).float().mean() > 0.95
 
 
@@ -56,12 +60,31 @@ def test_a_layer_equals_torch_s_own_fp16_layer():
     assert torch.allclose(ours.float(), native.float(), rtol=2e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_bf16_is_rounded_where_the_processor_has_no_units(units, monkeypatch):
+    monkeypatch.setattr(module, "bf16_units", lambda: units)
+    assert tensor_core().dtypes == {torch.float16} | (set() if units else {torch.bfloat16})
+
+
+def test_bf16_products_differ_from_the_processor_s_own_by_rounding_alone():
+    """Real units add up in FP32 as well, in another order."""
+    a, b = halves(64, 256).bfloat16(), halves(256, 32, seed=1).bfloat16()
+    with tensor_core([torch.bfloat16]):
+        rounded = a @ b
+    assert rounded.dtype == torch.bfloat16
+    assert torch.allclose(rounded.float(), (a @ b).float(), rtol=2**-7, atol=2**-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_other_dtypes_pass_untouched(dtype):
     a, b = halves(4, 9).to(dtype), halves(9, 4).to(dtype)
-    with tensor_core():
+    with tensor_core([torch.float16]):
         ours = a @ b
     assert ours.dtype == dtype and torch.equal(ours, a @ b)
+
+
+def test_the_default_rounds_fp16_on_every_processor():
+    assert torch.float16 in rounded_dtypes()
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.profiler import record_function
 
+from coursekit.memory import measure as measure_module
 from coursekit.memory.measure import Allocations, allocations, held_bytes, measure, saved_tensors
 from coursekit.models.load import load
 
@@ -83,6 +84,37 @@ def test_allocations_are_those_of_the_block():
     assert sizes == [4 * N, 12 * N, -12 * N]
     assert found.peak == 16 * N
     del kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_scratch_a_product_takes_its_result_and_nothing_else(dtype):
+    """On any processor; with scratch a BF16 product takes more wherever oneDNN packs or widens its matrices."""
+    a, b = torch.ones(96, 64, dtype=dtype), torch.ones(64, 80, dtype=dtype)
+    found = {}
+    for scratch in (True, False):
+        with allocations(scratch=scratch) as events:
+            product = a @ b
+        found[scratch] = [nbytes for _, nbytes in events.events]
+        assert sum(found[scratch]) == product.nbytes
+        del product
+    assert found[False] == [96 * 80 * a.element_size()]
+    assert set(found[False]) <= set(found[True])
+
+
+def test_scratch_is_what_one_product_takes_and_gives_back():
+    """Not what it keeps, not what was there before, and the second use of an address counts as the first."""
+    from types import SimpleNamespace
+
+    from torch._C._profiler import _EventType
+
+    def event(ptr, size, tag=_EventType.Allocation):
+        return SimpleNamespace(tag=tag, extra_fields=SimpleNamespace(ptr=ptr, alloc_size=size))
+
+    result, before = event(1, 100), event(9, -7)
+    call = event(0, 0, tag=_EventType.TorchOp)
+    scratch = [event(2, 50), event(2, -50), event(2, 60), event(2, -60)]
+    kept = measure_module._without_scratch([result, *scratch[:2], call, *scratch[2:], before])
+    assert kept == [result, call, before]
 
 
 def test_peaks_of_phases():

@@ -1,6 +1,7 @@
 """The planner beside a real step of the embedded model: every byte that the CPU's allocator gave and took.
 
-0.1 % is asked for and about 0.005 % is there; what remains are scalars and masks of a few hundred bytes.
+0.1 % is asked for and about 0.005 % is there; what remains are scalars and masks of a few hundred bytes. What a product
+of matrices takes for itself is left out (`scratch=False`): in BF16 it is another amount on each kind of processor.
 """
 
 import pytest
@@ -70,7 +71,7 @@ def both(tokens, batch, sequence, device="cpu", **settings):
         {name: tensor.to(device) for name, tensor in batch.items()}
         for batch in tokens(batch, sequence, plan.accumulation)
     ]
-    return estimate(plan), measure(model, optimizer, batches, autocast=autocast)
+    return estimate(plan), measure(model, optimizer, batches, autocast=autocast, scratch=False)
 
 
 def backward(found):
@@ -104,13 +105,8 @@ FULL = {
 @pytest.mark.parametrize("shape", [(2, 64), *SHAPES])
 @pytest.mark.parametrize("name", FULL)
 def test_all_weights_are_trained(name, shape, tokens):
-    if (name, shape) == ("bf16, checkpointed", (2, 64)):
-        shape = (4, 100)  # in a peak of few tokens the packed copy of one matrix would be 0.3 %
     found, real = both(tokens, *shape, **FULL[name])
-    rough = (
-        "eager" in name or "bf16" in name
-    )  # a copy of one result; oneDNN packs BF16 matrices for a product
-    agree(found, real, forward=1e-2 if rough else 1e-3)
+    agree(found, real, forward=1e-2 if "eager" in name else 1e-3)  # eager attention copies one result
 
 
 QV = ("q_proj", "v_proj")
@@ -157,7 +153,7 @@ def test_every_optimizer(optimizer, implementation, tokens):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_autocast(shape, checkpointing, tokens):
-    """The peak within 3 %: the CPU's 16-bit kernels cast into temporaries of FP32, which a GPU does
+    """The peak within 3 %: beside products, the CPU's 16-bit kernels cast into temporaries of FP32, which a GPU does
     in registers. They fall into the forward pass; backward is within 0.1 % as everywhere."""
     found, real = both(tokens, *shape, ledger="amp", checkpointing=checkpointing)
     agree(found, real, tolerance=0.03)
