@@ -3,55 +3,77 @@
     from coursekit.classroom.doctor import doctor
     doctor()
 
-Never fails because a package or a tool is missing: naming what is missing is its work.
+"Ready" is said only where everything that the lectures need is installed, recent enough, and was seen to work. Never
+fails because a package or a tool is missing: naming what is missing is its work.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from coursekit.classroom import machine, speed
+from coursekit import processor
+from coursekit.classroom import gpu, machine, packages, speed, trial
 from coursekit.classroom.card import Card, Items, Paragraph, Table
 
 GIB = 2**30
 
-#            package, what the course uses it for, is it needed
-PACKAGES = (("torch", "tensors and training", True),
-            ("numpy", "arrays", True),
-            ("ml_dtypes", "the small formats of other libraries, to compare with", True),
-            ("matplotlib", "figures", True),
-            ("ipywidgets", "interactive explorers", True),
-            ("anywidget", "interactive explorers", True),
-            ("jupyterlab", "the notebooks in a browser; any other notebook program will do too", False),
-            ("jupytext", "`coursekit build`", False),
-            ("nbgrader", "for teachers: releasing and grading exercises", False),
-            ("bitsandbytes", "only to compare 4-bit and 8-bit formats with it", False))  # fmt: skip
+#         tool, what it is for: authors, teachers and the tests only
+TOOLS = (("node", "building slides; `make test` fetches it"),
+         ("chromium", "PDF of slides, tests of widgets; `make test` fetches it"),
+         ("make", "short commands; `python course.py lab` does the same as `make lab`"))  # fmt: skip
 
-#         tool, what it disables when missing, remedy
-TOOLS = (("node", "slides cannot be built", "install Node.js (nodejs.org, or `apt install nodejs npm`)"),
-         ("chromium", "no PDF of slides, no tests of widgets", "install it, or name yours in `CHROME_PATH`"),
-         ("make", "no short commands", "none needed: `python course.py lab` does the same"))  # fmt: skip
+#          level of processor.level(): its name
+LEVELS = {"bf16": "AVX-512 with BF16 units",
+          "avx512": "AVX-512 without BF16 units",
+          "avx2": "AVX2, no BF16 units",
+          "arm-bf16": "ARM with BF16 units",
+          "arm": "ARM, no BF16 units that torch uses",
+          "other": "no AVX2, no BF16 units"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What torch multiplies and adds with: `level` as in `processor`, `elementwise` in torch's words ("AVX512")."""
+
+    level: str
+    bf16_units: bool
+    elementwise: str
+    limits: tuple[str, ...]
+
+    def words(self) -> str:
+        limited = f" (limited by {', '.join(self.limits)})" if self.limits else ""
+        return LEVELS[self.level] + limited
+
+    def meaning(self) -> str:
+        """One line: what it means for the course."""
+        if self.bf16_units:
+            return "BF16 products run on these units"
+        return "BF16 products are computed in FP32 and rounded: BF16 saves bytes here, not time"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What doctor() found; `str(report)` is the text, a notebook shows the card."""
+    """What doctor() found; `str(report)` is the text, a notebook shows the card, `as_dict(report)` is for programs.
+
+    problems  what a student needs and does not have: with one of these the machine is not ready
+    remarks   what may be worth knowing
+    """
 
     machine: machine.Machine
-    versions: tuple[tuple[str, str | None], ...]
-    gpu: speed.Gpu | None
+    packages: tuple[packages.Package, ...]
+    instructions: Instructions | None
+    gpu: gpu.Gpu | None
     speeds: tuple[speed.Speed, ...]
     tools: tuple[tuple[str, str | None], ...]
     offline_variables: tuple[str, ...]
     hub_reachable: bool
     problems: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def ready(self) -> bool:
         """Everything a student needs is there."""
-        return all(
-            found for (_, found), (_, _, needed) in zip(self.versions, PACKAGES, strict=True) if needed
-        )
+        return not self.problems
 
     def card(self) -> Card:
         kind, status = ("pass", "Ready") if self.ready else ("fail", "Not ready")
@@ -60,7 +82,9 @@ class Report:
         if self.speeds:
             parts += [speed_table(self.speeds)]
         if self.problems:
-            parts += [Paragraph("What is missing, what that means, and the remedy:"), Items(self.problems)]
+            parts += [Paragraph("What is missing, what it is for, and the remedy:"), Items(self.problems)]
+        if self.remarks:
+            parts += [Paragraph("To know:"), Items(self.remarks)]
         return Card(kind, status, title, tuple(parts))
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
@@ -70,27 +94,43 @@ class Report:
         return self.card().text()
 
 
-def doctor(folder: str = ".", network: bool = True) -> Report:
-    """Look at this machine; takes about a second once torch is loaded.
+def as_dict(report: Report) -> dict:
+    """The report for programs: the fields as plain numbers, strings, lists and dictionaries (json.dumps takes it)."""
+    return {"ready": report.ready, **asdict(report), "tools": dict(report.tools)}
 
-    folder: on whose disk to look for space. network: also look up the model hub, half a second at most.
+
+def doctor(folder: str = ".", network: bool = True, try_packages: bool = True) -> Report:
+    """Look at this machine; takes a few seconds.
+
+    folder        on whose disk to look for space
+    network       also look up the model hub, half a second at most
+    try_packages  also import the compiled packages in another process, and let them compute: it alone finds those that
+                  are installed and do not work
     """
-    versions = tuple((name, machine.version(name)) for name, _, _ in PACKAGES)
+    found = packages.read_packages()
+    trials = trial.start(_to_try() if try_packages else ())
     torch_error = _torch_error()
-    gpu = None if torch_error else speed.find_gpu()
+    card = None if torch_error else gpu.find_gpu()
     offline = machine.offline_variables()
-    tools = tuple((name, machine.find_tool(name)) for name, _, _ in TOOLS)
     here = machine.read_machine(folder)
+    speeds = () if torch_error else _speeds(card)
+    tried = trials.results()
     return Report(
         machine=here,
-        versions=versions,
-        gpu=gpu,
-        speeds=() if torch_error else tuple(speed.measure_speeds("cuda" if gpu else "cpu")),
-        tools=tools,
+        packages=found,
+        instructions=None if torch_error else read_instructions(),
+        gpu=card,
+        speeds=speeds,
+        tools=tuple((name, machine.find_tool(name)) for name, _ in TOOLS),
         offline_variables=offline,
         hub_reachable=network and not offline and machine.hub_is_reachable(),
-        problems=tuple(find_problems(here, versions, tools, torch_error)),
+        problems=tuple(find_problems(found, torch_error, tried)),
+        remarks=tuple(find_remarks(here, found, torch_error, tried, card)),
     )
+
+
+def _to_try() -> tuple[str, ...]:
+    return tuple(name for name in packages.TRIED if machine.version(name) is not None)
 
 
 def _torch_error() -> str | None:
@@ -102,53 +142,103 @@ def _torch_error() -> str | None:
     return None
 
 
-def find_problems(here, versions, tools, torch_error: str | None) -> list[str]:
-    """Each missing piece as one sentence: what, what it disables, what to do."""
+def _speeds(card: gpu.Gpu | None) -> tuple[speed.Speed, ...]:
+    """Nothing where the device does not compute, which the trial puts into words."""
+    try:
+        return tuple(speed.measure_speeds("cuda" if card and card.used else "cpu"))
+    except RuntimeError:
+        return ()
+
+
+def read_instructions() -> Instructions:
+    """What torch uses of this processor, in this process."""
+    import torch
+
+    return Instructions(
+        level=processor.level(),
+        bf16_units=processor.bf16_units(),
+        elementwise=torch.backends.cpu.get_cpu_capability(),
+        limits=machine.processor_limits(),
+    )
+
+
+# ---------------------------------------------------------------- what is wrong
+
+
+def find_problems(found, torch_error: str | None, tried: dict[str, str]) -> list[str]:
+    """Each needed piece that is missing, too old or broken, as one sentence: what, what it is for, what to do."""
     problems = []
-    for (name, found), (_, use, needed) in zip(versions, PACKAGES, strict=True):
-        if found is None:
-            problems.append(f"`{name}` is not installed ({use}). {_remedy(name, needed)}")
-    if torch_error and dict(versions)["torch"]:
-        problems.append(f"`torch` is installed but cannot be loaded: {torch_error}. Install it again.")
-    problems += [
-        f"`{name}` was not found: {disables}. Remedy: {remedy}."
-        for (name, path), (_, disables, remedy) in zip(tools, TOOLS, strict=True)
-        if path is None
-    ]
-    if here.ram_free_bytes is not None and here.ram_free_bytes < 2 * GIB:
-        problems.append(f"Only {here.ram_free_bytes / GIB:.1f} GiB of memory are free: close other programs.")
+    for package in found:
+        trouble = _trouble(package, torch_error, tried) if package.needed else None
+        problems += [trouble] if trouble else []
     return problems
 
 
-def _remedy(name: str, needed: bool) -> str:
-    if needed:
-        return f"Needed: run `python course.py setup`, or `pip install {name}`."
-    return f"Optional: `pip install {name}`."
+def _trouble(package, torch_error: str | None, tried: dict[str, str]) -> str | None:
+    if package.installed is None:
+        return packages.missing(package)
+    if package.too_old:
+        return packages.outdated(package)
+    result = tried.get(package.name, trial.OK)
+    if package.name == "torch" and torch_error:
+        result = torch_error
+    return None if result == trial.OK else packages.broken(package, result)
+
+
+def find_remarks(here, found, torch_error: str | None, tried: dict[str, str], card) -> list[str]:
+    """What may be worth knowing, one sentence each; none of it keeps the course from running."""
+    remarks = [] if torch_error or (card and card.used) else [gpu.unused_card()]
+    remarks += packages.misfits()
+    remarks += [
+        packages.broken_neighbour(name, tried[name])
+        for name in packages.NEIGHBOURS
+        if tried.get(name, trial.OK) != trial.OK
+    ]
+    remarks += [packages.untested(found), _little_memory(here)]
+    return [remark for remark in remarks if remark]
+
+
+def _little_memory(here) -> str | None:
+    if here.ram_free_bytes is None or here.ram_free_bytes >= 2 * GIB:
+        return None
+    return f"Only {here.ram_free_bytes / GIB:.1f} GiB of memory are free: close other programs."
+
+
+# ---------------------------------------------------------------- rows of the card
 
 
 def machine_rows(report: Report) -> list[tuple[str, str]]:
     here = report.machine
     memory = f"{_gib(here.ram_total_bytes)}, {_gib(here.ram_free_bytes)} free"
+    cores = f"{here.cores} core{'s' if here.cores > 1 else ''} for this process"
     rows = [
         ("System", here.os),
         ("Python", here.python),
-        ("Processor", f"{here.cores} core{'s' if here.cores > 1 else ''} for this process"),
+        ("Processor", f"{cores}; {report.instructions.words()}" if report.instructions else cores),
         ("Memory", memory if here.ram_total_bytes else "unknown (psutil is not installed)"),
         ("Disk", f"{_gib(here.disk_free_bytes)} free"),
+        ("GPU", report.gpu.words() if report.gpu else gpu.NOWHERE),
     ]
-    gpu = report.gpu
-    if gpu is None:
-        return [*rows, ("GPU", "none that torch can use: everything runs on the processor, in small sizes")]
-    return [
-        *rows,
-        ("GPU", f"{gpu.name}, {_gib(gpu.memory_bytes)}, compute capability {gpu.compute_capability}"),
-    ]
+    if report.instructions:
+        rows.insert(3, ("BF16 on it", report.instructions.meaning()))
+    return rows
 
 
 def software_rows(report: Report) -> list[tuple[str, str]]:
-    installed = ", ".join(f"{name} {found}" for name, found in report.versions if found)
-    tools = ", ".join(name for name, path in report.tools if path) or "none"
-    return [("Packages", installed), ("Tools", tools), ("Network", network_words(report))]
+    needed = ", ".join(f"{p.name} {p.installed}" for p in report.packages if p.needed and p.installed)
+    return [("Packages", needed), *others_rows(report), ("Network", network_words(report))]
+
+
+def others_rows(report: Report) -> list[tuple[str, str]]:
+    """Tools and packages that students do not need: those that are there, and those that are not."""
+    there = [f"{p.name} {p.installed}" for p in report.packages if not p.needed and p.installed]
+    there += [name for name, path in report.tools if path]
+    absent = [f"{p.name} ({p.use})" for p in report.packages if not p.needed and not p.installed]
+    absent += [
+        f"{name} ({use})" for (name, path), (_, use) in zip(report.tools, TOOLS, strict=True) if not path
+    ]
+    rows = [("Also here", ", ".join(there) or "nothing")]
+    return [*rows, ("Not installed, not needed", ", ".join(absent))] if absent else rows
 
 
 def network_words(report: Report) -> str:

@@ -10,9 +10,12 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import threading
 from dataclasses import dataclass
 from importlib import metadata
+
+from coursekit.classroom import browser
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,56 @@ def read_machine(folder: str = ".") -> Machine:
     """The machine as a process on it sees it; `folder` says on which disk to look."""
     total, free = ram_bytes()
     return Machine(
-        os=f"{platform.system()} ({platform.machine()})",
+        os=system_words(),
         python=f"{platform.python_version()} ({platform.python_implementation()})",
         cores=usable_cores(),
         ram_total_bytes=total,
         ram_free_bytes=free,
         disk_free_bytes=shutil.disk_usage(folder).free if os.path.exists(folder) else None,
     )
+
+
+def system_words() -> str:
+    """The system, how it runs (WSL, Colab, an Intel Python on an Apple chip), and the kind of processor."""
+    name = f"{platform.system()} ({platform.machine()})"
+    if in_wsl():
+        return f"{name}, in Windows (WSL)"
+    if in_colab():
+        return f"{name}, Google Colab"
+    return f"{name}, an Intel Python on an Apple chip" if is_translated() else name
+
+
+def in_wsl() -> bool:
+    """Whether this Linux runs inside Windows; its kernel's name says so."""
+    return platform.system() == "Linux" and "microsoft" in platform.release().lower()
+
+
+def in_colab() -> bool:
+    """Whether this is a machine of Google Colab, which sets these variables."""
+    return any(name in os.environ for name in ("COLAB_RELEASE_TAG", "COLAB_GPU"))
+
+
+def is_intel_mac() -> bool:
+    """Whether this Python is a build for Intel's processors on macOS."""
+    return platform.system() == "Darwin" and platform.machine() == "x86_64"
+
+
+def is_translated() -> bool:
+    """Whether macOS translates this Intel Python for an Apple chip (Rosetta)."""
+    return is_intel_mac() and answer_of("sysctl", "-n", "sysctl.proc_translated") == "1"
+
+
+def answer_of(*command: str, seconds: float = 10) -> str | None:
+    """What a program prints, stripped; None if it is not there, fails, or takes longer than `seconds`."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def usable_cores() -> int:
@@ -80,17 +126,17 @@ def version(package: str) -> str | None:
         return None
 
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-
-
 def find_tool(name: str) -> str | None:
     """Path of a program, None if it is not there; "chromium" stands for any browser of its family."""
-    if name != "chromium":
-        return shutil.which(name)
-    named = os.environ.get("CHROME_PATH")
-    if named and os.path.exists(named):
-        return named
-    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    return browser.find_browser() if name == "chromium" else shutil.which(name)
+
+
+LIMITING_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
+def processor_limits() -> tuple[str, ...]:
+    """The variables that hide instructions of the processor from torch, as set now."""
+    return tuple(f"{name}={os.environ[name]}" for name in LIMITING_VARIABLES if os.environ.get(name))
 
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")

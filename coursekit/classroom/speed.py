@@ -25,23 +25,6 @@ class Speed:
         return None if self.seconds is None else 2 * self.n**3 / self.seconds / 1e9
 
 
-@dataclass(frozen=True)
-class Gpu:
-    name: str
-    memory_bytes: int
-    compute_capability: str
-
-
-def find_gpu() -> Gpu | None:
-    """The first CUDA device, None if there is none (or torch cannot use it)."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    found = torch.cuda.get_device_properties(0)
-    return Gpu(found.name, found.total_memory, f"{found.major}.{found.minor}")
-
-
 def measure_speeds(device: str = "cpu", n: int | None = None, budget_seconds: float = 0.06) -> list[Speed]:
     """Time a product in FP32, BF16, FP16 and, on a GPU, TF32 and FP8; `budget_seconds` for each.
 
@@ -127,7 +110,7 @@ def _fp8_product(x):
 
 def verdict(speed: Speed, fp32: Speed) -> str:
     """One word on a format beside FP32 on the same machine."""
-    if speed.seconds is None:
+    if speed.seconds is None or fp32.seconds is None:
         return "not available"
     if speed is fp32:
         return "the yardstick"

@@ -10,9 +10,9 @@ from coursekit.classroom import speed
 
 def test_measuring_is_quick_and_leaves_torch_as_it_was():
     threads = torch.get_num_threads()
-    start = time.perf_counter()
+    start = time.process_time()
     speed.measure_speeds("cpu", budget_seconds=0.02)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert torch.get_num_threads() == threads
 
 
@@ -29,6 +29,8 @@ def test_a_format_is_judged_beside_fp32(seconds, words):
     fp32 = speed.Speed("FP32", 192, 1.0)
     assert speed.verdict(speed.Speed("FP16", 192, seconds), fp32) == words
     assert speed.verdict(fp32, fp32) == "the yardstick"
+    refused = speed.Speed("FP32", 192, None)
+    assert speed.verdict(speed.Speed("FP16", 192, seconds), refused) == "not available"
 
 
 def test_a_product_of_n_by_n_is_two_n_cubed_operations():
