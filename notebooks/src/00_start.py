@@ -24,7 +24,8 @@ STEPS = None
 # ## What your machine can do
 #
 # The next cell looks at your machine: cores, memory, a GPU if there is one, and which number formats it multiplies *fast*,
-# measured here and now. What is missing is named, with what it disables and what to do. Nothing in this course needs a GPU.
+# measured here and now. It also tries the packages that the lectures need, which takes some seconds. What is missing or
+# broken is named, with what to do. Nothing in this course needs a GPU.
 
 # %% tags=["volatile"]
 from coursekit.classroom.doctor import doctor
@@ -431,5 +432,5 @@ check.round_to_grid(round_to_grid)
 # Go on with [lecture 1, number formats](01_formats.ipynb): where the missing thousand updates went, and three ways to get them
 # back. Its exercises are in [exercises/01_formats.ipynb](../exercises/01_formats.ipynb).
 #
-# If something does not work, run the machine check at the top again: it names the remedy. From a terminal, `coursekit doctor` says
-# the same.
+# If something does not work, run the machine check at the top again: it names the remedy. From a terminal, `make doctor`
+# or `python course.py doctor` says the same.
