@@ -8,14 +8,16 @@ the wrong program's answers, the mistake is recognised and named, however the st
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 
 from coursekit.classroom import sandbox
 from coursekit.classroom.answers import first_difference, same_value, show_value
+from coursekit.classroom.printed import Printed
+from coursekit.classroom.restore import restored
 from coursekit.classroom.verdict import Verdict
+
+JUDGING_SECONDS = 60  # our own work on the answers; what they do when they are compared counts too
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Mistake:
     name: str
     words: str
     program: Callable
+
+
+@dataclass
+class Trial:
+    """What one function did: its answers, the places of the wrong ones, what the first wrong call printed."""
+
+    answers: list = field(default_factory=list)
+    wrong: list[int] = field(default_factory=list)
+    output: Printed = field(default_factory=Printed)
+    printed: str = ""
 
 
 def call(function: Callable, *arguments):
@@ -74,27 +86,70 @@ class Exercise:
         return replace(verdict, shown=min(self.failures, len(verdict.hints)))
 
     def judge(self, function) -> Verdict:
-        """The verdict without counting it: the same for the same function."""
-        cases = self.cases()
-        problem = sandbox.call_problem(function, len(cases[0].arguments) + self.added, self.name)
-        if problem is None and sandbox.is_stub(function):
-            problem = sandbox.Problem("not started", "")
-        if problem:
-            return self._stopped(problem)
-        answers: list = []
-        problem = sandbox.run(function, lambda: self._answer(function, cases, answers), self.seconds)
-        if problem is None and all(answer is ... for answer in answers):
-            problem = sandbox.Problem("not started", "")
-        if problem:
-            return self._at(cases[min(len(answers), len(cases) - 1)], self._stopped(problem))
-        wrong = [i for i, case in enumerate(cases) if not self.same(case.expected, answers[i])]
-        return self._wrong(cases, answers, wrong) if wrong else self._passed(len(cases))
+        """The verdict without counting it: the same for the same function, which leaves no trace behind."""
+        with restored():
+            cases = self.cases()
+            problem = sandbox.call_problem(function, len(cases[0].arguments) + self.added, self.name)
+            if problem is None and sandbox.is_stub(function):
+                problem = sandbox.Problem("not started", "")
+            return self._stopped(problem) if problem else self._try(function, cases)
 
-    def _answer(self, function, cases, answers: list) -> None:
-        """Append an answer for each case. Copies go in, lest a function changes the list of the next."""
-        with redirect_stdout(io.StringIO()):  # a print in each of 65,536 calls would bury the notebook
-            for case in cases:
-                answers.append(self.probe(function, *copy.deepcopy(case.arguments)))
+    def _try(self, function, cases) -> Verdict:
+        trial = Trial()
+        problem = sandbox.run(function, lambda: self._answer(function, cases, trial), self.seconds)
+        if problem is None and all(answer is ... for answer in trial.answers):
+            problem = sandbox.Problem("not started", "")
+        if problem:
+            verdict = replace(self._stopped(problem), printed=trial.output.words())
+            return self._at(cases[min(len(trial.answers), len(cases) - 1)], verdict)
+        if not trial.wrong:
+            return self._passed(len(cases))
+        return replace(self._judged(function, cases, trial), printed=trial.printed)
+
+    def _answer(self, function, cases, trial: Trial) -> None:
+        """Note an answer for each case. Copies go in, lest a function changes the list of the next."""
+        with trial.output.instead_of_the_notebook():  # a print in each of 65,536 calls would bury it
+            for place, case in enumerate(cases):
+                trial.output.restart()
+                answer = self.probe(function, *copy.deepcopy(case.arguments))
+                right = self._is_right(case.expected, answer)
+                if not (right or trial.wrong):
+                    trial.printed = trial.output.words()
+                trial.wrong += [] if right else [place]
+                trial.answers.append(answer)
+
+    def _is_right(self, expected, got) -> bool:
+        try:
+            return bool(self.same(expected, got))
+        except Exception:  # an answer that cannot be compared is not the right one
+            return False
+
+    def _is_alike(self, one, other) -> bool:
+        try:
+            return bool(self.alike(one, other))
+        except Exception:
+            return False
+
+    def _show(self, value) -> str:
+        try:
+            return self.show(value)
+        except Exception:
+            return show_value(value)
+
+    def _judged(self, function, cases, trial: Trial) -> Verdict:
+        """The verdict on wrong answers. Also what a student's `==` and `repr` do is held to a time limit."""
+        found: list[Verdict] = []
+
+        def judge():
+            with trial.output.instead_of_the_notebook():
+                found.append(self._wrong(cases, trial.answers, trial.wrong))
+
+        problem = sandbox.run(function, judge, JUDGING_SECONDS)
+        if not problem:
+            return found[0]
+        case = cases[trial.wrong[0]]
+        words = f"{problem.words} That was while your answer was compared with the right one."
+        return self._at(case, self._stopped(replace(problem, kind="error", words=words)))
 
     def _at(self, case: Case, verdict: Verdict) -> Verdict:
         """The verdict with the call it is about; a stub is about none."""
@@ -125,15 +180,15 @@ class Exercise:
     def _wrong(self, cases, answers, wrong: list[int]) -> Verdict:
         mistake, words = self._explain(cases, answers, wrong)
         case, got = cases[wrong[0]], answers[wrong[0]]
-        place, expected, got = first_difference(case.expected, got, self.same)
+        place, expected, got = first_difference(case.expected, got, self._is_right)
         verdict = Verdict(
             exercise=self.name,
             status="wrong",
             title=self.title,
             words=f"{len(cases) - len(wrong):,} of {len(cases):,} cases right. {words}".strip(),
             case=self._call_words(case) + place,
-            expected=self.show(expected),
-            got=self.show(got),
+            expected=self._show(expected),
+            got=self._show(got),
             hints=self.hints,
             misconception=mistake.name if mistake else None,
         )
@@ -160,7 +215,7 @@ class Exercise:
 
     def _count_alike(self, mistake: Mistake, cases, answers, places: list[int]) -> int:
         told = (self.probe(mistake.program, *copy.deepcopy(cases[i].arguments)) for i in places)
-        return sum(bool(self.alike(answer, answers[i])) for i, answer in zip(places, told, strict=True))
+        return sum(self._is_alike(answer, answers[i]) for i, answer in zip(places, told, strict=True))
 
 
 def _share(count: int, total: int) -> str:

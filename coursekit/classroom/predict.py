@@ -12,11 +12,13 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
+from coursekit.classroom.answers import show_value
 from coursekit.classroom.card import Card, Paragraph, Table, display
 
 NOT_YET = (
     "Replace the three dots by a number, whatever you believe now, and run this cell before the next one."
 )
+MOST_BITS = 10_000  # Python refuses to print integers of more than 4,300 digits
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,16 @@ def distance(guess: float, answer: float, unit: str = "") -> tuple[str, str]:
             "One of the two is not a finite number, so there is no distance to state: think about why.",
         )
     if guess == 0 or answer == 0 or (guess < 0) != (answer < 0):
-        gap = _with_unit(abs(guess - answer), unit)
+        gap = _with_unit(_gap(guess, answer), unit)
         return "note", f"You were {gap} too {'high' if guess > answer else 'low'}."
     return _ratio_words(guess, answer)
+
+
+def _gap(guess: float | int, answer: float | int) -> float | int:
+    try:
+        return abs(guess - answer)
+    except OverflowError:  # 10**400 is no float
+        return max(abs(guess), abs(answer))
 
 
 def _is_finite(value: float | int) -> bool:
@@ -114,7 +123,7 @@ def _number(value, what: str) -> float | int:
         value = _item(value, what)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
-            f"{what} must be a number such as 65504, 2**-24 or 1e-3; it is {value!r} "
+            f"{what} must be a number such as 65504, 2**-24 or 1e-3; it is {show_value(value)} "
             f"({type(value).__name__}). Write it without quotes and unit, or leave the three dots for now."
         )
     return value
@@ -136,7 +145,10 @@ def _with_unit(value: float | int, unit: str) -> str:
 def format_number(value: float | int) -> str:
     """A number for people: thousands separated, at most six significant digits, no needless `.0`."""
     if isinstance(value, int):
-        return f"{value:,}"
+        if value.bit_length() < MOST_BITS:
+            return f"{value:,}"
+        sign = "-" if value < 0 else ""
+        return f"about {sign}10^{round(math.log10(abs(value)))}"
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e15:

@@ -1,5 +1,9 @@
 """Stop a call that takes too long.
 
+What counts is the time that the processor works for the call, so that a machine busy with other programs
+stops nobody early. A call that only waits uses none of that: for it there is a net, six times as long, in
+time of the wall.
+
 Where the system has a timer signal (Linux and macOS, in the main thread, where a notebook's kernel runs
 cells) the signal interrupts the call. Elsewhere (Windows) the call runs in a thread that is told to stop; a
 wait inside C, such as time.sleep, cannot be interrupted there: it is left behind and ends by itself.
@@ -17,13 +21,32 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
+WAIT_FACTOR = 6  # seconds of the wall for each second of the processor
+TICK_SECONDS = 0.05
+
 
 class TimeIsUp(BaseException):
     """Not an Exception, so that `except Exception` in a student's loop does not swallow it."""
 
 
+class Clock:
+    """The time of one call: `over()` once its thread has worked `seconds`, or six times that has passed.
+
+    thread_seconds(): the processor's time for the thread that runs the call.
+    """
+
+    def __init__(self, seconds: float, thread_seconds: Callable[[], float] = time.thread_time):
+        self.seconds, self.thread_seconds = seconds, thread_seconds
+        self.worked_before, self.started = thread_seconds(), time.monotonic()
+
+    def over(self) -> bool:
+        worked = self.thread_seconds() - self.worked_before
+        waited = time.monotonic() - self.started
+        return worked >= self.seconds or waited >= self.seconds * WAIT_FACTOR
+
+
 def within(seconds: float, action: Callable):
-    """action(), or TimeIsUp once it takes longer than that. What action() raises is raised."""
+    """action(), or TimeIsUp once it works longer than that. What action() raises is raised."""
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         with _alarm(seconds):
             return action()
@@ -32,16 +55,17 @@ def within(seconds: float, action: Callable):
 
 @contextmanager
 def _alarm(seconds: float):
-    rings = itertools.count()
+    rings, clock = itertools.count(), Clock(seconds)
 
     def stop(signum, frame):
+        if not clock.over():
+            return
         if next(rings):  # the first was swallowed by a bare `except:`
             _stop_inside_handlers(frame)
         raise TimeIsUp
 
     handler, tracer = signal.signal(signal.SIGALRM, stop), sys.gettrace()
-    started = time.monotonic()
-    others, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    others, interval = signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
     try:
         yield
     finally:
@@ -49,7 +73,8 @@ def _alarm(seconds: float):
         sys.settrace(tracer)
         signal.signal(signal.SIGALRM, handler)
         if others:  # somebody else's timer (a test runner's) was ticking: it goes on
-            signal.setitimer(signal.ITIMER_REAL, max(0.01, others - (time.monotonic() - started)), interval)
+            passed = time.monotonic() - clock.started
+            signal.setitimer(signal.ITIMER_REAL, max(0.01, others - passed), interval)
 
 
 def _stop_inside_handlers(frame) -> None:
@@ -81,7 +106,9 @@ def _within_thread(seconds: float, action: Callable):
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(seconds)
+    clock = Clock(seconds, lambda: thread_seconds(thread))
+    while thread.is_alive() and not clock.over():
+        thread.join(TICK_SECONDS)
     stopped = thread.is_alive()
     if stopped:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeIsUp))
@@ -91,3 +118,16 @@ def _within_thread(seconds: float, action: Callable):
     if stopped:
         raise TimeIsUp
     return result["value"]
+
+
+def thread_seconds(thread: threading.Thread) -> float:
+    """The processor's time of another thread; of the whole process where the system does not tell."""
+    try:
+        if hasattr(time, "pthread_getcpuclockid"):  # Linux
+            return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        import psutil
+
+        times = next(t for t in psutil.Process().threads() if t.id == thread.native_id)  # Windows
+        return times.user_time + times.system_time
+    except (OSError, ImportError, StopIteration):  # it has just ended; macOS counts its threads otherwise
+        return time.process_time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from coursekit.classroom.card import Card, Items, Paragraph, Table
+from coursekit.classroom.card import Card, Code, Items, Paragraph, Table
 
 VERDICT_MIME = "application/vnd.coursekit.verdict+json"
 
@@ -26,7 +26,7 @@ class Verdict:
     `case`, `expected` and `got` tell of the first case that failed; `arguments` are its inputs, where the
     case does not write them out. `line` is the student's own line where an error came from. `hints` is the
     whole ladder, `shown` how many of its rungs the card shows. `misconception` names the typical mistake
-    that was recognised.
+    that was recognised. `printed` is the beginning of what the function printed in this call.
     """
 
     exercise: str
@@ -41,6 +41,7 @@ class Verdict:
     hints: tuple[str, ...] = ()
     shown: int = 0
     misconception: str | None = None
+    printed: str = ""
 
     @property
     def passed(self) -> bool:
@@ -63,6 +64,8 @@ class Verdict:
             parts.append(Paragraph(f"Your {self.line}"))
         if self.case:
             parts.append(Table(self._facts()))
+        if self.printed:
+            parts += [Paragraph("Your function printed in this call:"), Code(self.printed)]
         if self.arguments:
             parts.append(
                 Paragraph(f"To try this call yourself: `{self.exercise}(*verdict.arguments)`.", soft=True)

@@ -40,3 +40,35 @@ def test_long_lists_are_cut():
 
 def test_first_difference_of_what_is_no_list():
     assert first_difference(1.0, 2.0, same_value) == ("", 1.0, 2.0)
+
+
+class Unprintable:
+    def __repr__(self):
+        raise ValueError("no words")
+
+
+class Untold:
+    def tolist(self):
+        raise RuntimeError("no numbers")
+
+    def __repr__(self):
+        return "Untold()"
+
+
+def endless_list():
+    values = [1]
+    values.append(values)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(10**5000, "an integer of about 5,001 digits"),
+     (Unprintable(), "a value of type Unprintable that cannot be printed"),
+     ([Unprintable()], "[a value of type Unprintable that cannot be printed]"), (Untold(), "Untold()"),
+     (endless_list(), "[1, [1, [1, [1, [...]]]]]"),
+     (torch.empty(2, device="meta"), "tensor(..., device='meta', size=(2,))")],
+    ids=["5001 digits", "no repr", "in a list", "no tolist", "holds itself", "meta"],
+)  # fmt: skip
+def test_everything_can_be_shown(value, words):
+    assert show_value(value) == words

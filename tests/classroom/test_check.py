@@ -1,5 +1,12 @@
 """An exercise judges what a function answers: cases, first failure, hints one by one, the nearest typical mistake."""
 
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+
 from coursekit.classroom.check import Case, Exercise, Mistake
 
 
@@ -141,3 +148,114 @@ def test_of_two_lists_the_first_difference_is_shown():
     verdict = exercise(lambda n: [1.0, 1.0, 2.0, 1.0])
     assert (verdict.case, verdict.expected, verdict.got) == ("ones(4)[2]", "1.0", "2.0")
     assert exercise(lambda n: [1.0]).case == "ones(4)"
+
+
+# ---------------------------------------------------------------- answers that fight back
+
+
+class Hostile:
+    """An answer whose every use raises `error`."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def _raise(self, *_):
+        raise self.error
+
+    __eq__ = __repr__ = __float__ = __bool__ = tolist = _raise
+    __hash__ = None
+
+
+def endless_list(x):
+    values = [x]
+    values.append(values)
+    return values
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit, SystemExit, RecursionError])
+def test_an_answer_that_raises_when_it_is_used_is_not_right(error):
+    verdict = make()(lambda x: Hostile(error))
+    assert verdict.status in ("wrong", "error") and verdict.case == "double(1)"
+    assert "Traceback" not in str(verdict)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: 10**5000,
+        endless_list,
+        lambda x: torch.empty(2, device="meta"),
+        lambda x: [Hostile(ValueError)],
+    ],
+    ids=["5001 digits", "holds itself", "meta", "hostile"],
+)
+def test_an_answer_that_cannot_be_printed_is_wrong_in_words(answer):
+    verdict = make()(answer)
+    assert (verdict.status, verdict.case, verdict.expected) == ("wrong", "double(1)", "2") and verdict.got
+
+
+def test_an_answer_that_never_lets_itself_be_compared_is_stopped(monkeypatch):
+    class Endless:
+        def __eq__(self, other):
+            while True:
+                pass
+
+        __hash__ = None
+
+    assert make(seconds=0.1)(lambda x: Endless()).status == "time"
+
+
+# ---------------------------------------------------------------- what a function leaves behind
+
+
+def test_the_first_failing_call_shows_what_it_printed(capsys):
+    def chatty(x):
+        print("x is", x)
+        return 7
+
+    verdict = make()(lambda x: 2 * x if x < 3 else chatty(x))
+    assert verdict.printed == "x is 3"
+    assert "Your function printed in this call:\nx is 3" in str(verdict)
+    assert "x is 3" not in str(verdict.record()), "a grader's table stays small"
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_shows_what_its_call_printed():
+    def chatty(x):
+        print("x is", x)
+        return 1 / (x - 3) * 0 + 2 * x
+
+    assert make()(chatty).printed == "x is 3"
+
+
+def test_endless_printing_is_cut():
+    def shouts(x):
+        for _ in range(1000):
+            print("x" * 1000)
+
+    verdict = make()(shouts)
+    assert len(verdict.printed) < 2100 and verdict.printed.endswith("... 999,000 more characters")
+
+
+def test_a_function_leaves_no_trace(tmp_path):
+    """The next cell must not feel what a function under check has set."""
+
+    def settings():
+        return (torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), os.getcwd(),
+                np.geterr(), torch.get_rng_state().sum(), random.getstate(),
+                np.random.get_state()[1].sum())  # fmt: skip
+
+    def meddles(x):
+        torch.set_default_dtype(torch.float16)
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.manual_seed(x)
+        random.seed(x)
+        np.random.seed(x)
+        np.seterr(all="ignore")
+        os.chdir(tmp_path)
+        return 2 * x
+
+    before = settings()
+    assert make()(meddles).passed
+    assert settings() == before

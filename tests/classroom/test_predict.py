@@ -89,7 +89,14 @@ def test_a_notebook_shows_a_prediction_once():
 @pytest.mark.parametrize(
     ("value", "words"),
     [(65504.0, "65,504"), (2**24, "16,777,216"), (-0.0, "-0"), (0.0, "0"), (6e-8, "6e-08"), (1.9765625, "1.97656"),
-     (math.inf, "inf"), (1e16, "1e+16")],
+     (math.inf, "inf"), (1e16, "1e+16"), (10**5000, "about 10^5000"), (-(2**16000), "about -10^4816")],
+    ids=range(10),
 )  # fmt: skip
 def test_numbers_for_people(value, words):
     assert format_number(value) == words
+
+
+@pytest.mark.parametrize("answer", [0.0, -1.5, 3, 1e300])
+def test_a_guess_beyond_every_float_is_answered(answer, capsys):
+    predict("x", 10**5000).reveal(answer)
+    assert "about 10^5000" in capsys.readouterr().out

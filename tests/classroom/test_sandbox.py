@@ -1,8 +1,10 @@
 """Whatever a student's function does, the check ends in time and answers in words, with the student's own line."""
 
 import inspect
+import signal
 
 import pytest
+import torch
 
 from coursekit.classroom.sandbox import Problem, call_problem, is_stub, run
 
@@ -73,11 +75,37 @@ def test_endless_recursion_is_explained():
 
 
 def test_the_readers_own_interrupt_is_not_swallowed():
-    def interrupt():
-        raise KeyboardInterrupt
-
+    """Ctrl-C, or the notebook's stop button."""
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run(interrupt, interrupt, 5)
+        run(divide, lambda: signal.raise_signal(signal.SIGINT), 5)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise SystemExit
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, SystemExit, BaseException, Speechless])
+def test_whatever_is_raised_becomes_a_problem(error):
+    def fail():
+        raise error
+
+    problem = run(fail, fail, 5)
+    assert problem.kind == "error" and f"`{error.__name__}: " in problem.words
+    assert problem.line == line_of(fail, 1)
+
+
+def test_what_torch_has_no_kernel_for_is_an_error_and_not_a_stub():
+    """torch raises NotImplementedError where a kernel is missing; so does an exercise that is not begun."""
+
+    def of_nothing(x):
+        return torch.empty(1, device="meta").tolist()
+
+    problem = run(of_nothing, lambda: of_nothing(1), 5)
+    assert problem.kind == "error" and "NotImplementedError" in problem.words
+    assert run(stub_that_raises, lambda: stub_that_raises(1), 5).kind == "not started"
 
 
 def test_time_is_told_with_the_line():
@@ -118,6 +146,25 @@ def test_what_cannot_be_called_is_told_how(function, count, words):
 )
 def test_what_can_be_called_has_no_problem(function, count):
     assert call_problem(function, count, "f") is None
+
+
+class Awkward:
+    """Looks like many things and is none."""
+
+    __wrapped__ = property(lambda self: self)
+    __signature__ = property(lambda self: 1 / 0)
+
+    def __call__(self, x):
+        return x
+
+    def __repr__(self):
+        raise ValueError("no words")
+
+
+def test_an_object_that_misbehaves_when_looked_at_is_no_trouble():
+    assert call_problem(Awkward(), 1, "f") is None and not is_stub(Awkward())
+    assert run(Awkward(), lambda: 1 / 0, 5).kind == "error"
+    assert "f` without brackets" in call_problem([Awkward()], 1, "f").words
 
 
 def test_dots_for_a_function_are_not_started():
