@@ -101,7 +101,7 @@ def iteration_race(task: str, grads: list[Tensor]) -> Race:
 def shapes_of_tiny() -> list[torch.Size]:
     from coursekit.models.load import load
 
-    model, _ = load("tiny")
+    model, _ = load("tiny", device="cpu")
     return [p.shape for p in model.parameters()]
 
 

@@ -127,7 +127,7 @@ def copying(tensors: list[Tensor]):
 def shapes_of_tiny() -> list[torch.Size]:
     from coursekit.models.load import load
 
-    model, _ = load("tiny")
+    model, _ = load("tiny", device="cpu")
     return [p.shape for p in model.parameters()]
 
 
@@ -150,7 +150,7 @@ def deviation_table(steps: int = 30) -> list[str]:
     from coursekit.models import finetune, task
     from coursekit.models.load import load
 
-    model, tokenizer = load("tiny")
+    model, tokenizer = load("tiny", device="cpu")
     makers = {"ours": AdamW8bit, "bitsandbytes": bitsandbytes.optim.AdamW8bit}
     copies = {name: [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()] for name in makers}
     optimizers = [torch.optim.AdamW(model.parameters()), *(makers[name](copies[name]) for name in makers)]

@@ -67,7 +67,7 @@ def run(plan: Plan) -> int:
     """The peak of a real step on the CPU."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    model, _ = load(plan.model, quantization=plan.quantisation)
+    model, _ = load(plan.model, device="cpu", quantization=plan.quantisation)
     with quiet():
         if plan.quantisation:
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

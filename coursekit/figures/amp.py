@@ -65,7 +65,7 @@ def gradient_histogram(kinds: Mapping[str, object], fmt: FloatSpec = FP16, scale
     figure, axes = canvas(len(kinds), 1, height=0.5 + 0.36 * len(kinds), sharex=True, squeeze=False)
     shift = round(math.log2(scale))
     for ax, (name, x), colour in zip(axes[:, 0], kinds.items(), COLOURS, strict=False):
-        k, count = (t.numpy() for t in exponents(x))
+        k, count = (t.cpu().numpy() for t in exponents(x))
         percent = 100 * count / count.sum()
         ax.bar(k, percent, width=0.85, color=colour, alpha=0.85, label="as they are")
         if shift:

@@ -36,14 +36,14 @@ def encode_pair(tokenizer, pair: task.Pair) -> tuple[list[int], list[int]]:
     return ids, [IGNORED] * len(prompt_ids) + ids[len(prompt_ids) :]
 
 
-def collate(tokenizer, rows: Sequence[tuple[list[int], list[int]]]) -> dict:
-    """Rows padded on the right to the longest: int64 [batch, length] each."""
+def collate(tokenizer, rows: Sequence[tuple[list[int], list[int]]], device: str | None = None) -> dict:
+    """Rows padded on the right to the longest: int64 [batch, length] each, on the CPU unless a device is named."""
     import torch
 
     longest = max(len(ids) for ids, _ in rows)
 
     def padded(lists, value):
-        return torch.tensor([row + [value] * (longest - len(row)) for row in lists])
+        return torch.tensor([row + [value] * (longest - len(row)) for row in lists], device=device)
 
     ids, labels = zip(*rows, strict=True)
     return {
@@ -53,17 +53,27 @@ def collate(tokenizer, rows: Sequence[tuple[list[int], list[int]]]) -> dict:
     }
 
 
-def batches(tokenizer, pairs: Sequence[task.Pair], size: int = BATCH, seed: int = 0) -> Iterator[dict]:
-    """Endless micro-batches of `size` pairs, shuffled anew each time round."""
+def batches(
+    tokenizer, pairs: Sequence[task.Pair], size: int = BATCH, seed: int = 0, device: str | None = None
+) -> Iterator[dict]:
+    """Endless micro-batches of `size` pairs, shuffled anew each time round; `device` as in collate.
+
+    `Training` moves a batch to its model. Who calls a model directly names the model's device here.
+    """
     rows, dice = [encode_pair(tokenizer, pair) for pair in pairs], random.Random(seed)
     while True:
         dice.shuffle(rows)
         for start in range(0, len(rows) - size + 1, size):
-            yield collate(tokenizer, rows[start : start + size])
+            yield collate(tokenizer, rows[start : start + size], device)
 
 
-def trainable(method: str, name: str = "tiny", seed: int = 0):
+def trainable(
+    method: str, name: str = "tiny", seed: int = 0, *, device: str | None = None, dtype: str | None = None
+):
     """(model, tokenizer) ready to train: all weights, or a LoRA adapter on a full or a 4-bit base.
+
+    device, dtype   as in load.load; but where all weights are trained, they are float32 on every device unless told
+                    otherwise: BF16 has no room for their small updates
 
     Raises ValueError for an unknown method.
     """
@@ -71,7 +81,9 @@ def trainable(method: str, name: str = "tiny", seed: int = 0):
 
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
-    model, tokenizer = load(name, quantization="nf4" if method == "qlora" else None)
+    dtype = dtype or ("float32" if method == "full" else None)
+    quantization = "nf4" if method == "qlora" else None
+    model, tokenizer = load(name, device=device, dtype=dtype, quantization=quantization)
     torch.manual_seed(seed)
     if method == "full":
         return model, tokenizer

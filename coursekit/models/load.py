@@ -39,9 +39,7 @@ def load(
     Raises trouble.ModelError with the remedy if the model cannot be had, does not fit or is damaged, ValueError for an
     unknown dtype or quantization.
     """
-    import torch
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     dtype = _dtype(dtype or ("float32" if device == "cpu" else "bfloat16"))
     if quantization not in (None, *QUANTIZATIONS):
         raise ValueError(
@@ -57,6 +55,13 @@ def load(
     trouble.check_tokenizer(model, tokenizer, name)
     keep_trainable(model)
     return model.eval(), tokenizer
+
+
+def default_device() -> str:
+    """The first GPU if there is one, else the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _load(name: str, place: str, dtype, device: str, quantization: str | None):

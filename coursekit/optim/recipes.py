@@ -88,11 +88,11 @@ def train(
 
     size  pairs of sentences a batch
 
-    Raises ValueError for an unknown name.
+    Weights are float32 on every device. Raises ValueError for an unknown name.
     """
     if name not in RECIPES:
         raise ValueError(f"name must be one of {', '.join(RECIPES)}; got {name!r}.")
-    recipe, (network, tokenizer) = RECIPES[name], load(model, device=device)
+    recipe, (network, tokenizer) = RECIPES[name], load(model, device=device, dtype="float32")
     optimizer = recipe.make(network.parameters(), recipe.learning_rate)
     data = batches(tokenizer, task.pairs("train", 8 * steps, seed), size, seed)
     run = Training(network, optimizer, data, steps, schedule=warmup_then_line(steps, warmup=steps // 5))

@@ -34,7 +34,7 @@ def texts(count: int = 64, seed: int = 0, most: int = 1) -> tuple[object, list[T
 
     most  a text is a conversation of 1 to `most` pairs, drawn at random: lengths as uneven as real ones
     """
-    tokenizer, dice = load("tiny")[1], random.Random(seed)
+    tokenizer, dice = load("tiny", device="cpu")[1], random.Random(seed)
     turns = [dice.randint(1, most) for _ in range(count)]
     pairs = iter(task.pairs("train", sum(turns), seed))
     rows = [[i for pair in islice(pairs, n) for i in encode_pair(tokenizer, pair)[0]] for n in turns]
@@ -48,6 +48,8 @@ class TrainStep:
     optimizer    "for-loop", "foreach" or "fused": one kernel a tensor, a group of tensors, or everything
     set_to_none  free the gradients after a step; False: fill them with zeros
     item_every   ask for the loss as a number every so many steps, which waits for the device; 0: never
+    device       where the model and its batches are
+    dtype        as in models.load.load: default float32 on a CPU, bfloat16 on a GPU
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class TrainStep:
         item_every: int = 0,
         compiled: bool = False,
         name: str = "tiny",
-        device: str | None = None,
+        device: str = "cpu",
+        dtype: str | None = None,
     ):
-        self.model, tokenizer = load(name, device=device)
+        self.model, tokenizer = load(name, device=device, dtype=dtype)
         self.model.train().set_attn_implementation(attention)
         batches = batches or default_batches(tokenizer)
-        self.batches = cycle([{k: t.to(self.model.device) for k, t in b.items()} for b in batches])
+        self.batches = cycle([moved(b, self.model) for b in batches])
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, **OPTIMIZERS[optimizer])
         self.set_to_none, self.item_every, self.number = set_to_none, item_every, 0
         self.forward = torch.compile(self.model) if compiled else self.model
@@ -81,6 +84,14 @@ class TrainStep:
         return loss.detach()
 
 
+def moved(batch: dict, model) -> dict:
+    """The batch on the model's device; a mask of numbers in the model's dtype, as fused attention on a GPU wants it."""
+    return {
+        name: tensor.to(model.device, model.dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in batch.items()
+    }
+
+
 def default_batches(tokenizer, size: int = 8, count: int = 4) -> list[dict]:
     """The same for everyone: `count` padded batches of `size` pairs, all padded to one length."""
     rows = [encode_pair(tokenizer, pair) for pair in task.pairs("train", size * count)]
@@ -92,51 +103,51 @@ def race(contestants: Contestants, rounds: int = 7, warmup: int = 2) -> dict[str
     return in_turns(contestants, rounds, warmup)
 
 
-def attention() -> Contestants:
+def attention(device: str = "cpu") -> Contestants:
     """Scores written out and read back, or one fused kernel."""
-    return {kind: TrainStep(attention=kind) for kind in ("eager", "sdpa")}
+    return {kind: TrainStep(attention=kind, device=device) for kind in ("eager", "sdpa")}
 
 
-def optimizers() -> Contestants:
+def optimizers(device: str = "cpu") -> Contestants:
     """Only the optimizer's step, on gradients that are there."""
-    return {kind: _optimizer_step(kind) for kind in OPTIMIZERS}
+    return {kind: _optimizer_step(kind, device) for kind in OPTIMIZERS}
 
 
-def _optimizer_step(kind: str) -> Callable[[], object]:
-    step = TrainStep(optimizer=kind)
+def _optimizer_step(kind: str, device: str) -> Callable[[], object]:
+    step = TrainStep(optimizer=kind, device=device)
     step.forward(**next(step.batches), use_cache=False).loss.backward()
     return step.optimizer.step
 
 
-def zero_grad() -> Contestants:
+def zero_grad(device: str = "cpu") -> Contestants:
     """Free the gradients, or fill them with zeros and add to them."""
-    return {"set_to_none": TrainStep(), "zeros": TrainStep(set_to_none=False)}
+    ways = {"set_to_none": True, "zeros": False}
+    return {name: TrainStep(set_to_none=free, device=device) for name, free in ways.items()}
 
 
-def asking(every: int = 10) -> Contestants:
+def asking(every: int = 10, device: str = "cpu") -> Contestants:
     """The loss as a number in every step, every so many, or never."""
-    return {
-        "item() every step": TrainStep(item_every=1),
-        f"item() every {every}": TrainStep(item_every=every),
-        "never": TrainStep(),
-    }
+    ways = {"item() every step": 1, f"item() every {every}": every, "never": 0}
+    return {name: TrainStep(item_every=count, device=device) for name, count in ways.items()}
 
 
-def no_compiler() -> str:
-    """Why torch.compile cannot work here, "" if it can: on a CPU it writes C++ and needs a compiler for it."""
-    if torch.cuda.is_available() or any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+def no_compiler(device: str = "cpu") -> str:
+    """Why torch.compile cannot work here, "" if it can: for a CPU it writes C++ and needs a compiler for it."""
+    if device != "cpu" or any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         return ""
     return "torch.compile writes C++ for a CPU, and there is no compiler (g++, clang++ or cl) on the PATH."
 
 
-def compiled() -> Contestants:
+def compiled(device: str = "cpu") -> Contestants:
     """As it is written, or compiled; the compiled one's first steps take tens of seconds, so run it once before.
 
     Raises RuntimeError with the reason where it cannot be compiled.
     """
-    if reason := no_compiler():
+    if reason := no_compiler(device):
         raise RuntimeError(reason)
-    return {"as written": TrainStep(), "compiled": TrainStep(compiled=True)}
+    return {
+        name: TrainStep(compiled=name == "compiled", device=device) for name in ("as written", "compiled")
+    }
 
 
 def made_on(device: str, shape: tuple[int, ...] = (64, 1024)) -> Contestants:
@@ -168,7 +179,7 @@ class Encode(torch.utils.data.Dataset):
     """Texts that are tokenised when asked for; at the top of the module, so that a worker can unpickle it."""
 
     def __init__(self, count: int = 512):
-        self.tokenizer, self.pairs = load("tiny")[1], task.pairs("train", count)
+        self.tokenizer, self.pairs = load("tiny", device="cpu")[1], task.pairs("train", count)
 
     def __len__(self) -> int:
         return len(self.pairs)
