@@ -77,6 +77,7 @@ print(f"the next number above 1 is {above}; half of the way to it is {half}")
 # at random, and **one thread**. Threads share a sum among them, and a sum of rounded numbers depends on its order.
 
 # %%
+device = "cuda" if PROFILE == "gpu" and torch.cuda.is_available() else "cpu"
 torch.manual_seed(SEED)
 if MODEL == "tiny":
     torch.set_num_threads(1)  # so small a model does not miss the others
@@ -90,7 +91,8 @@ print(f"seed {torch.initial_seed()}, {torch.get_num_threads()} thread")
 from coursekit.models.load import load
 from coursekit.models.sizes import stored_bytes
 
-model, tokenizer = load(MODEL, dtype="float32")
+where = {"device": device, "dtype": "float32"}
+model, tokenizer = load(MODEL, **where)
 parameters, full_bytes = model.num_parameters(), stored_bytes(model)
 print(f"{parameters:,} parameters, {full_bytes / 1e6:.2f} MB in FP32")
 
@@ -140,7 +142,7 @@ smaller = predict("FP32 bytes / bytes with NF4", ..., unit="times")
 # `load` does it with bitsandbytes, as everyone does. We count the bytes of all tensors, scales included.
 
 # %% tags=["nbval-check-output"]
-small, _ = load(MODEL, quantization="nf4")
+small, _ = load(MODEL, quantization="nf4", **where)
 small_bytes = stored_bytes(small)
 print(f"FP32 {full_bytes / 1e6:.2f} MB, with NF4 {small_bytes / 1e6:.2f} MB")
 smaller.reveal(round(full_bytes / small_bytes, 1))
@@ -162,7 +164,7 @@ for request in known:
 # %% tags=["nbval-check-output"]
 from coursekit.models.finetune import trainable, training
 
-assistant, tokenizer = trainable("qlora", MODEL, seed=SEED)
+assistant, tokenizer = trainable("qlora", MODEL, seed=SEED, **where)
 thin = sum(p.numel() for p in assistant.parameters() if p.requires_grad)
 share = thin / parameters
 print(f"{thin:,} parameters learn: {share:.1%} of the model's {parameters:,}")
@@ -335,7 +337,7 @@ print(f"{4 * thin / 1e6:.2f} MB of it are numbers: {thin:,} of four bytes each")
 # %% tags=["nbval-check-output"]
 from coursekit.classroom.show import compare
 
-reloaded, _ = load_adapter(folder, MODEL, quantization="nf4")
+reloaded, _ = load_adapter(folder, MODEL, quantization="nf4", **where)
 few = held_out[:20]
 compare(
     "answers of the reloaded assistant",

@@ -81,7 +81,7 @@ from coursekit.models import task
 from coursekit.models.finetune import batches
 from coursekit.models.load import load
 
-model, tokenizer = load(MODEL, device=device)
+model, tokenizer = load(MODEL, device=device, dtype="float32")
 model = model.bfloat16()
 start = [p.detach().clone() for p in model.parameters()]
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5, weight_decay=0.0)
@@ -140,7 +140,7 @@ from coursekit.amp import grad_stats
 from coursekit.amp.recipes import BATCH_TOKENS
 from coursekit.training import targets
 
-model, tokenizer = load(MODEL, device=device)
+model, tokenizer = load(MODEL, device=device, dtype="float32")
 batch = {name: t.to(device) for name, t in next(data).items()}
 with grad_stats.activation_gradients(model) as by_activation:
     (model(**batch).loss * targets(batch) / BATCH_TOKENS).backward()
@@ -578,7 +578,7 @@ show(
 from accelerate import Accelerator
 
 accelerator = Accelerator(mixed_precision="bf16", cpu=device == "cpu")
-fresh, _ = load(MODEL, device=device)
+fresh, _ = load(MODEL, device=device, dtype="float32")
 wrapped = accelerator.prepare(fresh)
 with accelerator.autocast():
     their_loss = wrapped(**batch).loss

@@ -23,6 +23,7 @@ import torch
 
 device = "cuda" if PROFILE == "gpu" and torch.cuda.is_available() else "cpu"
 steps = STEPS or {"ci": 30, "cpu": 80, "gpu": 200}[PROFILE]
+near = 1000 if device == "cpu" else 50  # a GPU's allocator rounds sizes up
 torch.manual_seed(SEED)
 print(
     f"{steps} steps where we train, on {device}; sizes in MB (10^6 bytes) or GB (10^9 bytes)"
@@ -46,7 +47,7 @@ guess = predict("Peak of one training step", ..., unit="MB")
 from coursekit.memory.measure import measure
 from coursekit.models.load import load
 
-model, tokenizer = load(MODEL, device=device)
+model, tokenizer = load(MODEL, device=device, dtype="float32")
 model.train()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
 ids = torch.randint(0, len(tokenizer), (8, 96), device=device)
@@ -96,7 +97,7 @@ compare(
     planned.peak_bytes,
     measured.peak,
     name="measured",
-    tolerance=measured.peak // 1000,
+    tolerance=measured.peak // near,
 )
 
 # %% [markdown]
@@ -355,16 +356,16 @@ trials = {
 }
 table = {name: {} for name in ("this planner", *FORMULAS)}
 for trial, (b, s, recompute) in trials.items():
-    network, _ = load(MODEL)
+    network, _ = load(MODEL, device=device, dtype="float32")
     if recompute:
         checkpointing(network)
-    tokens = torch.randint(0, 1000, (b, s))
+    tokens = torch.randint(0, 1000, (b, s), device=device)
     truth = measure(
         network.train(),
         torch.optim.AdamW(network.parameters()),
         [{"input_ids": tokens, "labels": tokens.clone()}],
     ).peak
-    this = Plan(MODEL, b, s, ledger="fp32", checkpointing=recompute, device="cpu")
+    this = Plan(MODEL, b, s, ledger="fp32", checkpointing=recompute, device=device)
     table["this planner"][trial] = 100 * (estimate(this).peak_bytes / truth - 1)
     for name, formula in FORMULAS.items():
         table[name][trial] = 100 * (formula(this) / truth - 1)
@@ -421,8 +422,10 @@ from coursekit.training import targets
 
 pairs = sorted(task.pairs("train", 64, SEED), key=lambda pair: len(pair.prompt))
 short, long_ = pairs[:4], pairs[-4:]
-model, tokenizer = load(MODEL)
-micro = [next(batches(tokenizer, group, size=4)) for group in (short, long_)]
+model, tokenizer = load(MODEL, device=device, dtype="float32")
+micro = [
+    next(batches(tokenizer, group, 4, device=device)) for group in (short, long_)
+]
 print("target tokens of the micro-batches:", [targets(b) for b in micro])
 
 # %% [markdown]
@@ -450,7 +453,7 @@ off.reveal(round(100 * ((naive - right).norm() / right.norm()).item(), 1))
 # And the whole batch, in one piece, padded? It agrees with the token-weighted sum, and not with the mean of the means. A famous trainer had that bug for years, because with equal lengths nobody sees it.
 
 # %% tags=["nbval-check-output"]
-both = next(batches(tokenizer, short + long_, size=8))
+both = next(batches(tokenizer, short + long_, size=8, device=device))
 model.zero_grad()
 whole_loss = model(**both).loss
 whole_loss.backward()
@@ -480,20 +483,20 @@ show_source(Training._backward)
 
 # %% tags=["nbval-check-output"]
 for pieces in (1, 4, 16):
-    ids = torch.randint(0, 1000, (32, 64))
+    ids = torch.randint(0, 1000, (32, 64), device=device)
     parts = [
         {"input_ids": part, "labels": part.clone()} for part in ids.chunk(pieces)
     ]
     peak = measure(model.train(), torch.optim.AdamW(model.parameters()), parts).peak
     same = Plan(
-        MODEL, 32 // pieces, 64, ledger="fp32", accumulation=pieces, device="cpu"
+        MODEL, 32 // pieces, 64, ledger="fp32", accumulation=pieces, device=device
     )
     compare(
         f"{pieces:2} micro-batches, bytes",
         estimate(same).peak_bytes,
         peak,
         name="measured",
-        tolerance=peak // 1000,
+        tolerance=peak // near,
     )
 
 # %% [markdown]
@@ -527,9 +530,8 @@ class Block(torch.nn.Module):
         self.layer, self.rotary = model.model.layers[1], model.model.rotary_emb
 
     def forward(self, x):
-        return self.layer(
-            x, position_embeddings=self.rotary(x, torch.arange(x.shape[1])[None])
-        )
+        positions = torch.arange(x.shape[1], device=x.device)[None]
+        return self.layer(x, position_embeddings=self.rotary(x, positions))
 
 
 block = Block()
@@ -537,7 +539,8 @@ block = Block()
 
 def through(way):
     block.zero_grad()
-    x = torch.ones(4, 64, model.config.hidden_size).mul_(0.1).requires_grad_()
+    shape = 4, 64, model.config.hidden_size
+    x = torch.full(shape, 0.1, device=device).requires_grad_()
     with saved_tensors(block) as kept:
         y = way(x)
     y.square().sum().backward()
@@ -557,24 +560,22 @@ print(f"the graph holds {ours_bytes:,} bytes instead of {plain_bytes:,}")
 # Now the whole model, with time and memory.
 
 # %% tags=["volatile"]
-import time
+from coursekit.throughput.meter import in_turns
 
 
-def seconds(network, data, repeats=7):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+def seconds(network, data):
+    def step():
         network(**data).loss.backward()
         network.zero_grad()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[repeats // 2]
+
+    return in_turns({"step": step}, rounds=7, warmup=0)["step"].median
 
 
-ids = torch.randint(0, 1000, (16, 128))
+ids = torch.randint(0, 1000, (16, 128), device=device)
 data = {"input_ids": ids, "labels": ids.clone()}
 points = {}
 for name in ("all kept", "checkpointed"):
-    network, _ = load(MODEL)
+    network, _ = load(MODEL, device=device, dtype="float32")
     network.train()
     if name == "checkpointed":
         checkpointing(network)

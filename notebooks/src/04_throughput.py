@@ -352,8 +352,8 @@ def asking(count, step):
     return history
 
 
-step = TrainStep(optimizer="fused", name=MODEL, device=device)
-with Watch() as watch:
+step = TrainStep(optimizer="fused", name=MODEL, device=device, dtype="float32")
+with Watch(device) as watch:
     first = asking(4, step)
 waits.reveal(watch.total() / 4)
 
@@ -382,8 +382,8 @@ def quietly(count, step):
     return losses.tolist()
 
 
-step = TrainStep(optimizer="fused", name=MODEL, device=device)
-with Watch() as watch:
+step = TrainStep(optimizer="fused", name=MODEL, device=device, dtype="float32")
+with Watch(device) as watch:
     second = quietly(4, step)
 mine = [s for s in watch.per_step(4) if "transformers" not in s.file]
 print("ours, a step:", {s.call: s.count for s in mine})
@@ -414,7 +414,7 @@ compare(
 # %% tags=["volatile"]
 show(
     draw.speed_bars(
-        variants.race(variants.asking(), rounds=rounds + 1, warmup=1),
+        variants.race(variants.asking(device=device), rounds=rounds + 1, warmup=1),
         title="Asking for the loss: milliseconds a step"
         + (", and no queue to wait for" if device == "cpu" else ""),
     )
@@ -492,13 +492,13 @@ compare(
 # As written, four of them read a tensor of full size (`pow`, `mean`, both `mul`), and three write one. Fused into one loop it is read once and written once. The price is the time to compile, at the first step and again for every new shape: so pad to few lengths, or pack. It is long enough that the short profile leaves it out.
 
 # %% tags=["volatile"]
-reason = variants.no_compiler() or (
+reason = variants.no_compiler(device) or (
     "compiling takes long; PROFILE='cpu' does it" if PROFILE == "ci" else ""
 )
 if reason:
     print("not compiled here:", reason)
 else:
-    pair = variants.compiled()
+    pair = variants.compiled(device)
     timings = in_turns(pair, rounds=5, warmup=3)
     print(f"the first compiled step took {timings['compiled'].warmup[0]:.0f} s")
     show(
@@ -515,7 +515,7 @@ else:
 # %% tags=["nbval-check-output"]
 from coursekit.throughput.flame import of_operations
 
-for kind, call in variants.optimizers().items():
+for kind, call in variants.optimizers(device).items():
     tree = of_operations(profiled(call, steps=1)).children["step 1"]
     (adam,) = tree.children.values()
     print(
@@ -526,7 +526,7 @@ for kind, call in variants.optimizers().items():
 # On a GPU each of them is one or more kernels to launch, a few microseconds each; a step of a small model can be launch time from end to end. On a CPU launches are cheap, and what counts is how often the memory is walked through:
 
 # %% tags=["volatile"]
-timings = in_turns(variants.optimizers(), rounds=rounds + 3, warmup=1)
+timings = in_turns(variants.optimizers(device), rounds=rounds + 3, warmup=1)
 show(
     draw.speed_bars(
         timings, title="One AdamW step of the whole model, milliseconds"
