@@ -234,7 +234,7 @@ def measure(
     device = next(model.parameters()).device
     resident = step.resident(batches)
     started = time.perf_counter()
-    peaks = step.cuda_peaks() if device.type == "cuda" else step.cpu_peaks(resident, scratch)
+    peaks = step.cuda_peaks(resident) if device.type == "cuda" else step.cpu_peaks(resident, scratch)
     seconds = time.perf_counter() - started
     weights = held_bytes([*model.parameters(), *model.buffers()])
     states = held_bytes(optimizer_tensors(optimizer))
@@ -289,15 +289,16 @@ class Step:
         peaks = found.peaks(PHASES)
         return {phase: resident + peaks[phase] for phase in PHASES}
 
-    def cuda_peaks(self) -> dict[str, int]:
-        peaks = dict.fromkeys(PHASES, 0)
+    def cuda_peaks(self, resident: int) -> dict[str, int]:
+        """Over what the step finds there: other models of the process, and the workspace of the matrix products."""
+        peaks, start = dict.fromkeys(PHASES, 0), torch.cuda.memory_allocated()
 
         @contextmanager
         def phase(name):
             torch.cuda.reset_peak_memory_stats()
             yield
             torch.cuda.synchronize()
-            peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated())
+            peaks[name] = max(peaks[name], resident + torch.cuda.max_memory_allocated() - start)
 
         self.run(phase)
         return peaks

@@ -204,3 +204,21 @@ def test_no_gradient_is_left(tokens):
     model, _ = load("tiny", dtype="float32", device="cpu")
     measure(model.train(), torch.optim.SGD(model.parameters(), lr=1e-4), tokens(1, 8))
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_on_a_gpu_the_peak_is_that_of_the_step(monkeypatch):
+    """The card's counters know of everything in the process; what was there before the step is left out."""
+    others, step_takes = 10_000, 300
+    for name, value in {
+        "memory_allocated": others,
+        "max_memory_allocated": others + step_takes,
+        "reset_peak_memory_stats": None,
+        "synchronize": None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    model, batch = Net(), {"x": torch.ones(2, 8)}
+    step = measure_module.Step(
+        model, torch.optim.SGD(model.parameters()), [batch], lambda m, b: m(**b).sum(), torch.enable_grad
+    )
+    resident = 500
+    assert step.cuda_peaks(resident) == dict.fromkeys(measure_module.PHASES, resident + step_takes)
