@@ -233,11 +233,12 @@ PLAN_OPTIONS = (
     click.option("--padded", is_flag=True, help="Batches have padding, so attention needs a mask."),
     click.option("--checkpointing", is_flag=True, help="Recompute each block in backward."),
     click.option("--accumulation", type=int, default=1, show_default=True, help="Micro-batches of a step."),
-    click.option("--lora", "lora_rank", type=int, metavar="RANK", help="Train adapters of this rank only."),
+    click.option("--lora", "lora_rank", type=click.IntRange(min=1), metavar="RANK",
+                 help="Train adapters of this rank only."),
     click.option("--qlora", is_flag=True, help="Adapters on a base in NF4; --rank 16 unless told."),
-    click.option("--rank", type=int, default=16, show_default=True, help="Rank of --qlora."),
+    click.option("--rank", type=click.IntRange(min=1), metavar="RANK", help="Rank of --qlora  [default: 16]"),
     click.option("--targets", metavar="NAMES", help="Adapted layers: q_proj,v_proj  [default: all linear]"),
-    click.option("--lora-dropout", type=float, default=0.0, show_default=True, help="Of the adapters' input."),
+    click.option("--lora-dropout", type=float, metavar="SHARE", help="Of the adapters' input  [default: 0]"),
     click.option("--no-double-quantisation", is_flag=True, help="Keep the scales of NF4 in FP32."),
     click.option("--no-kbit-preparation", is_flag=True, help="Leave what NF4 does not hold in 16 bits."),
     click.option("--zero", "zero_stage", type=int, default=0, show_default=True, metavar="STAGE", help="0 to 3."),
@@ -255,19 +256,65 @@ def plan_options(command):
 
 
 def make_plan(
-    model, *, lora_rank, qlora, rank, targets, no_double_quantisation, no_kbit_preparation, **fields
-):
-    """The Plan that the options say."""
+    model, *, lora_rank, qlora, rank, targets, lora_dropout, no_double_quantisation, no_kbit_preparation, **fields
+):  # fmt: skip
+    """The Plan that the options say. Raises ValueError for an option that would have no effect."""
     from coursekit.memory.planner import Plan
 
+    of_qlora = {
+        "--no-double-quantisation": no_double_quantisation,
+        "--no-kbit-preparation": no_kbit_preparation,
+    }
+    of_adapters = {"--targets": targets is not None, "--lora-dropout": lora_dropout is not None}
+    check_ranks(lora_rank, qlora, rank)
+    check_given(of_qlora, qlora, "--qlora", "no weight is in NF4")
+    check_given(of_adapters, qlora or lora_rank is not None, "--lora or --qlora", "there are no adapters")
     adapters = {
-        "lora_rank": lora_rank if lora_rank is not None else rank * qlora,
-        "lora_targets": tuple(name.strip() for name in targets.split(",")) if targets else "all-linear",
+        "lora_rank": lora_rank or (rank or 16) * qlora,
+        "lora_targets": "all-linear" if targets is None else target_names(targets),
+        "lora_dropout": lora_dropout or 0.0,
         "quantisation": "nf4" if qlora else None,
         "double_quantisation": not no_double_quantisation,
         "kbit_preparation": False if no_kbit_preparation else None,
     }
     return Plan(model, **adapters, **fields)
+
+
+def check_ranks(lora_rank: int | None, qlora: bool, rank: int | None) -> None:
+    """Raises ValueError if --rank would have no effect: without --qlora, or beside the rank that --lora gives."""
+    if rank is not None and not qlora:
+        raise ValueError(f"--rank belongs to --qlora; use --lora {rank}.")
+    if rank is not None and lora_rank is not None:
+        raise ValueError(
+            f"--lora {lora_rank} and --rank {rank} both say the rank of the adapters; leave one out."
+        )
+
+
+def check_given(options: dict[str, bool], known: bool, owner: str, why: str) -> None:
+    """Raises ValueError for the first of the options that is given where nothing takes it."""
+    for name, given in options.items():
+        if given and not known:
+            raise ValueError(f"{name} belongs to {owner}; without it {why}, and the option has no effect.")
+
+
+def target_names(text: str) -> tuple[str, ...]:
+    """The names of a list with commas. Raises ValueError if it has none."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("--targets names no layer; write for example --targets q_proj,v_proj.")
+    return names
+
+
+def list_known(context, parameter, wanted: bool) -> None:
+    """Print the presets and the cards that `plan` knows, and end."""
+    if not wanted:
+        return
+    from coursekit.memory.plan_report import known
+
+    console = make_console()
+    for table in known():
+        console.print(table)
+    context.exit()
 
 
 @main.command()
@@ -276,8 +323,11 @@ def make_plan(
 @click.option("--gpu", "cards", multiple=True, metavar="CARD",
               help='The card: GB or a name (24, "RTX 4090"); may be given several times.')  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print plain JSON, sizes in bytes.")
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=list_known,
+              help="Show the presets and the cards, and end.")  # fmt: skip
 def plan(model, cards, as_json, **options):
-    """Will it fit? The memory of a training step of MODEL: a preset (llama-3-8b), a config.json or its folder.
+    """Will it fit? The memory of a training step of MODEL: a preset (llama-3-8b), a config.json or its folder. All
+    presets and cards: --list.
 
     Status 0: it fits (or no card was named); 1: it does not fit one of the cards; 2: nobody could run that.
     """
@@ -300,7 +350,7 @@ def show_plan(found, verdicts, as_json: bool) -> None:
         click.echo(json.dumps(plan_report.as_dict(found, verdicts), indent=2))
         return
     console = make_console()
-    for part in plan_report.parts(found, verdicts):
+    for part in plan_report.parts(found, verdicts, console.width):
         console.print(part, markup=False, highlight=False)
 
 

@@ -223,6 +223,31 @@ def test_every_field_of_a_plan_can_be_said(coursekit, tmp_path):
         ("tiny --lora 4 --targets q", 2, "no linear layer of this model is called q; it has q_proj"),
         ("tiny --qlora --zero 3", 2, "stage 3 cannot shard bitsandbytes' 4-bit weights"),
         ("tiny --batch 0", 2, "batch must be a whole number of at least 1"),
+        ("tiny --rank 8", 2, "--rank belongs to --qlora; use --lora 8."),
+        ("tiny --lora 4 --rank 8", 2, "--rank belongs to --qlora; use --lora 8."),
+        ("tiny --lora 4 --qlora --rank 8", 2, "--lora 4 and --rank 8 both say the rank of the adapters"),
+        ("tiny --lora 0", 2, "Invalid value for '--lora': 0 is not in the range x>=1."),
+        (
+            "tiny --targets q_proj",
+            2,
+            "--targets belongs to --lora or --qlora; without it there are no adapters",
+        ),
+        ("tiny --lora-dropout 0", 2, "--lora-dropout belongs to --lora or --qlora"),
+        ("tiny --no-kbit-preparation", 2, "--no-kbit-preparation belongs to --qlora"),
+        (
+            "tiny --lora 4 --no-double-quantisation",
+            2,
+            "--no-double-quantisation belongs to --qlora; without it no",
+        ),
+        (
+            "tiny --lora 4 --targets ,",
+            2,
+            "--targets names no layer; write for example --targets q_proj,v_proj.",
+        ),
+        ("tiny --lora 4 --targets q_proj,", 0, "LoRA r=4"),
+        ("tiny --batch 99999999999", 2, "batch must be 1,000,000,000 at most"),
+        ("tiny --gpu 1e300", 2, "the memory of a card is a positive number of GB"),
+        ("--list", 0, "llama-3-8b"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
 )
@@ -243,16 +268,14 @@ def test_plan_reads_a_config_or_its_folder(coursekit, tmp_path):
     assert broken.exit_code == 2 and "is not a config.json of a model" in broken.output
 
 
-def test_plan_answers_within_a_second_and_without_torch(tmp_path):
+def test_plan_answers_without_torch(tmp_path):
     code = """if True:
-        import sys, time
-        start = time.perf_counter()
+        import sys
         from coursekit.cli import main
         try:
             main("plan llama-3-8b --qlora --seq 2048 --gpu 24".split())
         except SystemExit as end:
-            print(end.code, sorted({"torch", "numpy", "transformers"} & set(sys.modules)),
-                  time.perf_counter() - start < 1)
+            print(end.code, sorted({"torch", "numpy", "transformers"} & set(sys.modules)))
     """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.splitlines()[-1] == "1 [] True", result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == "1 []", result.stdout + result.stderr

@@ -1,5 +1,6 @@
 """Where the bytes of a training step go: planned to the byte without torch, measured, and made to fit.
 
+config         a config.json, read with care: every field is what it must be, or is named
 architecture   every weight of a model with its name and shape, from its config; the number of parameters
 ledger         bytes a parameter: the named ledgers, and what each optimizer keeps
 tape           a shadow of autograd: tensors that have a size and no content

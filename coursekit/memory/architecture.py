@@ -13,14 +13,19 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
+from coursekit.memory.config import MOST_LAYERS, Fields, UnknownModel, read_config, shown
+
 PRESETS = Path(__file__).parent / "architectures"
+TINY = Path(__file__).parents[1] / "models" / "tiny" / "config.json"
 
 LLAMA_NAMES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -39,10 +44,6 @@ class Weight(NamedTuple):
     @property
     def numel(self) -> int:
         return prod(self.shape)
-
-
-class UnknownModel(ValueError):
-    """No such preset, or a config of a family that the planner does not know."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,59 @@ class Architecture:
         return GPT2_NAMES if self.family == "gpt2" else LLAMA_NAMES
 
 
+class Blocks(NamedTuple):
+    """Blocks of the same shapes: the index of the first of them, and how many they are."""
+
+    first: int
+    number: int
+
+
+@cache
+def runs(architecture: Architecture) -> tuple[Blocks, ...]:
+    """The blocks in order, those that are alike and follow each other taken together; one run for a dense model."""
+    a = architecture
+    dense = set(a.dense_layers) if a.experts else set()
+    if not dense:
+        return (Blocks(0, a.layers),)
+    found, first = [], 0
+    for _, alike in groupby(range(a.layers), dense.__contains__):
+        found.append(Blocks(first, sum(1 for _ in alike)))
+        first += found[-1].number
+    return tuple(found)
+
+
+@cache
+def kinds(architecture: Architecture) -> tuple[Blocks, ...]:
+    """The kinds of block, wherever their blocks are: one, or two if a mixture has ordinary MLPs in some blocks."""
+    in_order = runs(architecture)  # two kinds take turns
+    found = (in_order[0::2], in_order[1::2])
+    return tuple(Blocks(alike[0].first, sum(run.number for run in alike)) for alike in found if alike)
+
+
+@cache
+def pattern(architecture: Architecture) -> tuple[Blocks, ...]:
+    """Runs of a short model that has the same pairs of neighbouring weights: at most two blocks each, at most five."""
+    in_order = runs(architecture)
+    longest = [max((run.number for run in in_order[kind::2]), default=0) for kind in (0, 1)]
+    few = in_order[: 4 + len(in_order) % 2]  # the last run keeps its kind
+    return tuple(Blocks(run.first, min(2, longest[place % 2])) for place, run in enumerate(few))
+
+
 @cache
 def count(architecture: Architecture) -> int:
     """Number of parameters; a tied head is counted once, as it is stored once."""
-    return sum(weight.numel for weight in weights(architecture))
+    return sum(number * prod(shape) for shape, number in shapes(architecture).items())
+
+
+@cache
+def shapes(architecture: Architecture) -> Mapping[tuple[int, ...], int]:
+    """shape -> how many weights have it. One block of a kind stands for all: no walk through the layers."""
+    a = architecture
+    found = Counter(weight.shape for weight in (*before_blocks(a), *after_blocks(a)))
+    for first, number in kinds(a):
+        for weight in layer_weights(a, first):
+            found[weight.shape] += number
+    return found
 
 
 def active(architecture: Architecture) -> int:
@@ -108,15 +158,27 @@ def active(architecture: Architecture) -> int:
 def weights(architecture: Architecture) -> Iterator[Weight]:
     """Every parameter in the order of `model.named_parameters()`."""
     a = architecture
-    base, layer, last = ("transformer", "h", "ln_f") if a.family == "gpt2" else ("model", "layers", "norm")
-    table = "wte" if a.family == "gpt2" else "embed_tokens"
-    yield Weight(f"{base}.{table}.weight", (a.vocabulary, a.hidden))
-    if a.positions:
-        yield Weight(f"{base}.wpe.weight", (a.positions, a.hidden))
+    prefix = "transformer.h" if a.family == "gpt2" else "model.layers"
+    yield from before_blocks(a)
     for index in range(a.layers):
         for weight in layer_weights(a, index):
-            yield Weight(f"{base}.{layer}.{index}.{weight.name}", weight.shape)
-    yield from _norm(a, f"{base}.{last}", a.hidden)
+            yield Weight(f"{prefix}.{index}.{weight.name}", weight.shape)
+    yield from after_blocks(a)
+
+
+def before_blocks(architecture: Architecture) -> Iterator[Weight]:
+    """The embedding, and GPT-2's table of positions."""
+    a = architecture
+    name = "transformer.wte" if a.family == "gpt2" else "model.embed_tokens"
+    yield Weight(f"{name}.weight", (a.vocabulary, a.hidden))
+    if a.positions:
+        yield Weight("transformer.wpe.weight", (a.positions, a.hidden))
+
+
+def after_blocks(architecture: Architecture) -> Iterator[Weight]:
+    """The last norm, and the head unless it is the embedding."""
+    a = architecture
+    yield from _norm(a, "transformer.ln_f" if a.family == "gpt2" else "model.norm", a.hidden)
     if not a.tied:
         yield Weight("lm_head.weight", (a.vocabulary, a.hidden))
 
@@ -200,117 +262,128 @@ def from_config(config) -> Architecture:
 
     config   a config object, or the dictionary of a config.json
 
-    Raises UnknownModel for a family that the planner does not know, ValueError if a number is missing or impossible.
+    Raises UnknownModel for a family that the planner does not know, and for a field that is missing or impossible.
     """
-    config = config if isinstance(config, Mapping) else config.to_dict()
-    family = config.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(config, (Mapping, type)) and callable(getattr(config, "to_dict", None)):
+        config = config.to_dict()
+    if not isinstance(config, Mapping):
         raise UnknownModel(
-            f"the planner knows the families {', '.join(sorted(FAMILIES))}; this config says model_type={family!r}. "
-            "If it is built like one of these, set model_type to that."
+            f"a model is a preset, a config.json, its folder, a config or an Architecture; got {shown(config)}."
         )
-    for name in ("num_attention_heads", "n_head", "hidden_size", "n_embd"):  # the others are made of these
-        _whole(name, config.get(name, 1))
-    try:
-        return checked(Architecture(**(FAMILIES[family](config))))
-    except KeyError as missing:
-        raise ValueError(f"this {family} config lacks {missing}; pass the whole config.json.") from None
+    fields = Fields(config)
+    if not isinstance(fields.family, str) or fields.family not in FAMILIES:
+        raise UnknownModel(
+            f"the planner knows the families {', '.join(sorted(FAMILIES))}; this config says "
+            f"model_type={shown(fields.family)}. If it is built like one of these, set model_type to that."
+        )
+    return checked(Architecture(**FAMILIES[fields.family](fields)))
 
 
-def _llama(config: Mapping, **more) -> dict:
-    heads, hidden = config["num_attention_heads"], config["hidden_size"]
-    head_dim = config.get("head_dim") or hidden // heads
-    bias = bool(config.get("attention_bias", False))
+def _llama(fields: Fields, **more) -> dict:
+    heads, hidden = fields.whole("num_attention_heads"), fields.whole("hidden_size")
+    head_dim = fields.whole("head_dim", width_of_head(hidden, heads, fields))
+    bias = fields.flag("attention_bias", False)
     values = {
-        "family": config["model_type"],
+        "family": fields.family,
         "hidden": hidden,
-        "layers": config["num_hidden_layers"],
+        "layers": fields.whole("num_hidden_layers", at_most=MOST_LAYERS),
         "heads": heads,
-        "kv_heads": config.get("num_key_value_heads") or heads,
+        "kv_heads": fields.whole("num_key_value_heads", heads),
         "head_dim": head_dim,
-        "intermediate": config["intermediate_size"],
-        "vocabulary": config["vocab_size"],
-        "tied": bool(config.get("tie_word_embeddings", False)),
+        "intermediate": fields.whole("intermediate_size"),
+        "vocabulary": fields.whole("vocab_size"),
+        "tied": fields.flag("tie_word_embeddings", False),
         "attention_bias": bias,
         "output_bias": bias,
-        "mlp_bias": bool(config.get("mlp_bias", False)),
+        "mlp_bias": fields.flag("mlp_bias", False),
         "rotary": head_dim,
-        "activation": config.get("hidden_act") or "silu",
-        "attention_dropout": config.get("attention_dropout") or 0.0,
+        "activation": fields.text("hidden_act", "silu"),
+        "attention_dropout": fields.share("attention_dropout", 0.0),
     }
     return values | more
 
 
-def _qwen2(config: Mapping) -> dict:
-    return _llama(config, attention_bias=True, output_bias=False)
+def width_of_head(hidden: int, heads: int, fields: Fields) -> int | None:
+    """Where the config does not say it: the hidden size shared by the heads. Raises UnknownModel for a remainder."""
+    if fields.config.get("head_dim") is None and hidden % heads:
+        raise UnknownModel(
+            f"the hidden size {hidden:,} cannot be divided among {heads:,} heads; the first must be a multiple of the "
+            "second, or the config must say head_dim."
+        )
+    return hidden // heads
 
 
-def _phi3(config: Mapping) -> dict:
-    factor = config.get("partial_rotary_factor") or 1.0
-    values = _llama(config, fused_qkv=True, fused_gate_up=True, dropout=config.get("resid_pdrop") or 0.0)
-    return values | {"rotary": int(values["head_dim"] * factor)}
+def _qwen2(fields: Fields) -> dict:
+    return _llama(fields, attention_bias=True, output_bias=False)
 
 
-def _gemma(config: Mapping) -> dict:
-    activation = config.get("hidden_activation") or config.get("hidden_act") or "gelu_pytorch_tanh"
-    tied = bool(config.get("tie_word_embeddings", True))
-    values = _llama(config, norm="gemma", scaled_embedding=True, activation=activation, tied=tied)
-    if config["model_type"] == "gemma":
+def _qwen3(fields: Fields) -> dict:
+    return _llama(fields, qk_norm=True)
+
+
+def _phi3(fields: Fields) -> dict:
+    values = _llama(fields, fused_qkv=True, fused_gate_up=True, dropout=fields.share("resid_pdrop", 0.0))
+    return values | {"rotary": int(values["head_dim"] * fields.share("partial_rotary_factor", 1.0))}
+
+
+def _gemma(fields: Fields) -> dict:
+    name = fields.first_of("hidden_activation", "hidden_act")
+    activation, tied = fields.text(name, "gelu_pytorch_tanh"), fields.flag("tie_word_embeddings", True)
+    values = _llama(fields, norm="gemma", scaled_embedding=True, activation=activation, tied=tied)
+    if fields.family == "gemma":
         return values
     caps = {
-        name: config.get(key, 1) is not None
-        for name, key in (
-            ("attention_softcap", "attn_logit_softcapping"),
-            ("logit_softcap", "final_logit_softcapping"),
-        )
+        "attention_softcap": fields.cap("attn_logit_softcapping"),
+        "logit_softcap": fields.cap("final_logit_softcapping"),
     }
     return values | {"norms_per_layer": 4} | caps
 
 
-def _mixtral(config: Mapping) -> dict:
+def _mixtral(fields: Fields) -> dict:
     return _llama(
-        config,
-        experts=config.get("num_local_experts") or config["num_experts"],
-        experts_per_token=config["num_experts_per_tok"],
-        moe_intermediate=config["intermediate_size"],
+        fields,
+        experts=fields.whole(fields.first_of("num_local_experts", "num_experts")),
+        experts_per_token=fields.whole("num_experts_per_tok"),
+        moe_intermediate=fields.whole("intermediate_size"),
     )
 
 
-def _qwen3_moe(config: Mapping) -> dict:
-    step, layers = config.get("decoder_sparse_step") or 1, config["num_hidden_layers"]
-    dense = set(config.get("mlp_only_layers") or ()) | {i for i in range(layers) if (i + 1) % step}
+def _qwen3_moe(fields: Fields) -> dict:
+    layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
+    step = fields.whole("decoder_sparse_step", 1)
+    dense = fields.layers_among("mlp_only_layers", layers) | {i for i in range(layers) if (i + 1) % step}
     return _llama(
-        config,
+        fields,
         qk_norm=True,
-        experts=config.get("num_experts") or config["num_local_experts"],
-        experts_per_token=config["num_experts_per_tok"],
-        moe_intermediate=config["moe_intermediate_size"],
+        experts=fields.whole(fields.first_of("num_local_experts", "num_experts")),
+        experts_per_token=fields.whole("num_experts_per_tok"),
+        moe_intermediate=fields.whole("moe_intermediate_size"),
         dense_layers=tuple(sorted(dense)),
     )
 
 
-def _gpt2(config: Mapping) -> dict:
-    hidden, heads = config["n_embd"], config["n_head"]
+def _gpt2(fields: Fields) -> dict:
+    hidden, heads = fields.whole("n_embd"), fields.whole("n_head")
     return {
         "family": "gpt2",
         "hidden": hidden,
-        "layers": config["n_layer"],
+        "layers": fields.whole("n_layer", at_most=MOST_LAYERS),
         "heads": heads,
         "kv_heads": heads,
-        "head_dim": hidden // heads,
-        "intermediate": config.get("n_inner") or 4 * hidden,
-        "vocabulary": config["vocab_size"],
-        "tied": bool(config.get("tie_word_embeddings", True)),
+        "head_dim": width_of_head(hidden, heads, fields),
+        "intermediate": fields.whole("n_inner", 4 * hidden),
+        "vocabulary": fields.whole("vocab_size"),
+        "tied": fields.flag("tie_word_embeddings", True),
         "attention_bias": True,
         "output_bias": True,
         "mlp_bias": True,
         "gated": False,
         "norm": "layer",
-        "positions": config["n_positions"],
+        "positions": fields.whole("n_positions"),
         "fused_qkv": True,
-        "activation": config.get("activation_function") or "gelu_new",
-        "dropout": config.get("resid_pdrop", 0.1),
-        "attention_dropout": config.get("attn_pdrop", 0.1),
+        "activation": fields.text("activation_function", "gelu_new"),
+        "dropout": fields.share("resid_pdrop", 0.1),
+        "attention_dropout": fields.share("attn_pdrop", 0.1),
     }
 
 
@@ -319,7 +392,7 @@ FAMILIES = {
     "mistral": _llama,
     "smollm3": _llama,
     "qwen2": _qwen2,
-    "qwen3": lambda config: _llama(config, qk_norm=True),
+    "qwen3": _qwen3,
     "qwen3_moe": _qwen3_moe,
     "phi3": _phi3,
     "gemma": _gemma,
@@ -330,19 +403,18 @@ FAMILIES = {
 
 
 def checked(architecture: Architecture) -> Architecture:
+    """The same. Raises UnknownModel if its numbers contradict each other."""
     a = architecture
-    for name in ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocabulary"):
-        _whole(name, getattr(a, name))
     if a.heads % a.kv_heads:
-        raise ValueError(
+        raise UnknownModel(
             f"{a.heads} heads cannot share {a.kv_heads} key-value heads: the first must be a multiple of the second."
         )
+    if a.experts_per_token > a.experts:
+        raise UnknownModel(
+            f"a token cannot go to {a.experts_per_token} of {a.experts} experts: num_experts_per_tok must be "
+            f"{a.experts} at most."
+        )
     return a
-
-
-def _whole(name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1; the config says {value!r}.")
 
 
 @cache
@@ -365,19 +437,23 @@ def find(model) -> Architecture:
         return from_config(model)
     name = str(model).lower().replace("_", "-")
     if name == "tiny":
-        return from_config(json.loads((Path(__file__).parents[1] / "models/tiny/config.json").read_text()))
+        return from_config(read_config(TINY))
     if name in presets():
         return from_config(presets()[name])
-    path = Path(model).expanduser()
-    if path.exists():
-        return from_file(path / "config.json" if path.is_dir() else path)
-    near = difflib.get_close_matches(name.rsplit("/", 1)[-1], [*presets(), "tiny"], n=3, cutoff=0.5)
+    path = _place(model)
+    if path is not None:
+        return from_config(read_config(path))
+    near = difflib.get_close_matches(name[-100:].rsplit("/", 1)[-1], [*presets(), "tiny"], n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(presets())}."
-    raise UnknownModel(f"no model {str(model)!r} among the presets, and no such file. {hint}")
+    raise UnknownModel(f"no model {shown(str(model))} among the presets, and no such file. {hint}")
 
 
-def from_file(path: Path) -> Architecture:
+def _place(model: str | Path) -> Path | None:
+    """The config.json that a path stands for; None if there is nothing, or no file could have that name."""
     try:
-        return from_config(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, AttributeError) as error:
-        raise UnknownModel(f"{path} is not a config.json of a model: {error}") from None
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return path / "config.json"
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long; ~ of a user that is not there; a zero byte
+        return None

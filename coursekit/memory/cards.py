@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 GB = 10**9
+MOST_GB = 10**9  # more than all cards together have
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def find_card(card) -> Card:
         near = difflib.get_close_matches(text, known, n=3, cutoff=0.4) or list(known)
         names = ", ".join(known[name].name for name in near)
         raise ValueError(f"no card {card!r}; give its memory in GB, or one of: {names}.") from None
-    if not 0 < memory < float("inf"):
-        raise ValueError(f"the memory of a card is a positive number of GB; got {card!r}.")
+    if not 0 < memory <= MOST_GB:
+        raise ValueError(
+            f"the memory of a card is a positive number of GB, {MOST_GB:,} at most; got {card!r}."
+        )
     return Card(f"a card of {memory:g} GB", memory)

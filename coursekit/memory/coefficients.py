@@ -144,7 +144,7 @@ def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
         parts.plan = replace(plan, optimizer=name)
         each[name] = [states, parts.step_bytes()]
     return {
-        "trainable": sum(parts.trained),
+        "trainable": parts.trained,
         "weights": parts.weights_bytes(),
         "master": parts.master_bytes(),
         "gradients": parts.gradient_bytes(),

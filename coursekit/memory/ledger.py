@@ -87,8 +87,13 @@ class Optimizer:
             return self.states * (numel + 4 * ceil(numel / BLOCK))
         return self.states * numel * (4 if self.bits == 8 else itemsize) + counter
 
-    def step_bytes(self, sizes: Iterable[int], implementation: str, itemsize: int = 4) -> int:
-        """Most bytes that come and go during a step; sizes: elements of the weights, in order.
+    def step_bytes(
+        self, sizes: Iterable[int], implementation: str, itemsize: int = 4, total: int | None = None
+    ) -> int:
+        """Most bytes that come and go during a step.
+
+        sizes   elements of the weights, in order; equal blocks that follow each other may be left out but for two
+        total   elements of all weights, where some are left out of `sizes`
 
         "for-loop" (torch's choice on a CPU) makes two results of the size of a weight while the last weight's is still
         there; "foreach" (its choice on a GPU) one of the size of all weights; "fused" none.
@@ -99,7 +104,7 @@ class Optimizer:
         if self.factored:
             return itemsize * max(before + now for before, now in zip([0, *sizes], sizes, strict=False))
         if implementation == "foreach":
-            return sum(sizes) * itemsize
+            return (sum(sizes) if total is None else total) * itemsize
         if implementation == "fused":
             return 0
         return itemsize * max(before + 2 * now for before, now in zip([0, *sizes], sizes, strict=False))

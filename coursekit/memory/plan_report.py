@@ -11,10 +11,13 @@ from math import floor, log10
 from rich import box
 from rich.table import Table
 
+from coursekit.memory.architecture import count, find, presets
+from coursekit.memory.cards import cards
 from coursekit.memory.fit import Fit, Way
 from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
 
 GB = 10**9
+NARROW = 76  # columns that the table of the phases needs for its longest numbers
 NO_WAY = (
     "None of the planner's changes makes it fit; a smaller model, shorter sequences or a larger card would."
 )
@@ -49,10 +52,10 @@ def _way(way: Way) -> dict:
     }
 
 
-def parts(found: Estimate, verdicts: Sequence[Fit]) -> Iterator[str | Table]:
-    """What the terminal shows, one after the other."""
+def parts(found: Estimate, verdicts: Sequence[Fit], width: int = 80) -> Iterator[str | Table]:
+    """What a terminal of `width` columns shows, one after the other."""
     yield heading(found)
-    yield phase_table(found)
+    yield phase_table(found) if width >= NARROW else phase_lists(found)
     yield "\n".join([peak_line(found), *(f"note: {note}" for note in found.notes)])
     for fit in verdicts:
         yield verdict_line(fit)
@@ -93,6 +96,33 @@ def phase_table(found: Estimate) -> Table:
     table.add_section()
     table.add_row("sum", *(gb(found.peaks[phase]) for phase in PHASES), style="bold")
     return table
+
+
+def phase_lists(found: Estimate) -> str:
+    """The same as lines: in few columns a table would have to cut its numbers."""
+    lines = ["Memory at the highest point of each phase, GB (1 GB = 10^9 bytes)"]
+    for phase, terms in found.phases.items():
+        lines += [f"{phase}: {gb(found.peaks[phase])}"]
+        lines += [f"  {name}: {gb(nbytes)}" for name, nbytes in terms.items() if nbytes]
+    return "\n".join(lines)
+
+
+def known() -> Iterator[Table]:
+    """The presets with their parameters, and the cards with their memory."""
+    title = "Models, millions of parameters"
+    models = Table("preset", "family", title=title, title_justify="left", box=box.SIMPLE)
+    models.add_column("parameters", justify="right")
+    for name in presets():
+        architecture = find(name)
+        models.add_row(name, architecture.family, f"{count(architecture) / 1e6:,.0f}")
+    for column in models.columns:
+        column.overflow = "fold"  # in few columns a name goes on in the next line
+    yield models
+    table = Table("card", title="Cards, GB (1 GB = 10^9 bytes)", title_justify="left", box=box.SIMPLE)
+    table.add_column("memory", justify="right", overflow="fold")
+    for card in cards().values():
+        table.add_row(card.name, f"{card.memory_gb:g}")
+    yield table
 
 
 def peak_line(found: Estimate) -> str:

@@ -12,7 +12,8 @@ the allocator, buffers of a communication library, and what other programs hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import ceil, prod
@@ -128,7 +129,7 @@ def estimate(plan: Plan) -> Estimate:
             terms[name] += nbytes
     phases["optimizer step"] = after_backward(parts)
     return Estimate(
-        plan, architecture.count(a), sum(parts.trained), phases, parts.host_bytes(), tuple(parts.notes())
+        plan, architecture.count(a), parts.trained, phases, parts.host_bytes(), tuple(parts.notes())
     )
 
 
@@ -139,19 +140,29 @@ class Parts:
         self.plan, self.a = plan, a
         self.ledger: Ledger = LEDGERS[plan.ledger]
         self.optimizer: Optimizer = OPTIMIZERS[plan.optimizer]
-        self.shapes = [w.shape for w in architecture.weights(a)]
-        self.adapters = list(adapter_shapes(plan, a))
+        self.adapters = adapter_shapes(plan, a)
         self.quantised = plan.quantisation is not None
         self.prepared = self.quantised if plan.kbit_preparation is None else plan.kbit_preparation
 
     @property
-    def trained_shapes(self) -> list[tuple[int, ...]]:
-        return self.adapters if self.plan.lora_rank else self.shapes
+    def trained_shapes(self) -> Mapping[tuple[int, ...], int]:
+        """shape -> how many trained weights have it."""
+        return self.adapters if self.plan.lora_rank else architecture.shapes(self.a)
 
     @cached_property
-    def trained(self) -> list[int]:
-        """Elements of every weight that is trained."""
-        return [prod(shape) for shape in self.trained_shapes]
+    def trained(self) -> int:
+        """Elements of all weights that are trained."""
+        return sum(number * prod(shape) for shape, number in self.trained_shapes.items())
+
+    def trained_in_order(self) -> Iterator[int]:
+        """Elements of the weights that are trained, in order; of equal blocks only as many as show all neighbours."""
+        plan, a = self.plan, self.a
+        if not plan.lora_rank:
+            yield from (weight.numel for weight in architecture.before_blocks(a))
+        for first, number in architecture.pattern(a):
+            yield from [prod(shape) for shape in trained_of_block(plan, a, first)] * number
+        if not plan.lora_rank:
+            yield from (weight.numel for weight in architecture.after_blocks(a))
 
     @property
     def state_size(self) -> int:
@@ -163,34 +174,36 @@ class Parts:
 
     def base_bytes(self) -> int:
         """The weights as the model holds them, whole."""
-        a, size = self.a, self.ledger.weight
+        a, size, double = self.a, self.ledger.weight, self.plan.double_quantisation
         if not self.quantised:
             return size * architecture.count(a)
-        linear = [
-            w.numel for layer in range(a.layers) for w in architecture.linear_layers(a, layer)
-        ]  # what Linear4bit replaces
-        rest = architecture.count(a) - sum(linear)
-        double = self.plan.double_quantisation
-        codes = sum(nf4_bytes(n, double=double) for n in linear) + len(linear) * nf4_tables(double)
+        codes, rest = 0, architecture.count(a)
+        for first, number in architecture.kinds(a):
+            for linear in architecture.linear_layers(a, first):  # what Linear4bit replaces
+                codes += number * (nf4_bytes(linear.numel, double=double) + nf4_tables(double))
+                rest -= number * linear.numel
         return codes + (4 if self.prepared else size) * rest
 
     def weights_bytes(self) -> int:
         """With the frequencies of the rotary embedding, which transformers keeps twice."""
-        return self.base_bytes() + 4 * sum(self.trained) * bool(self.plan.lora_rank) + 4 * self.a.rotary
+        return self.base_bytes() + 4 * self.trained * bool(self.plan.lora_rank) + 4 * self.a.rotary
 
     def states_bytes(self) -> int:
-        return sum(self.optimizer.state_bytes(shape, self.state_size) for shape in self.trained_shapes)
+        return sum(
+            number * self.optimizer.state_bytes(shape, self.state_size)
+            for shape, number in self.trained_shapes.items()
+        )
 
     def master_bytes(self) -> int:
-        return 0 if self.plan.lora_rank else self.ledger.master * sum(self.trained)
+        return 0 if self.plan.lora_rank else self.ledger.master * self.trained
 
     def gradient_bytes(self) -> int:
         """Of all trained weights, where they are kept; whole."""
         size = 4 if self.plan.lora_rank else self.ledger.gradient
-        return size * sum(self.trained)
+        return size * self.trained
 
     def gradient_copy_bytes(self) -> int:
-        return 0 if self.plan.lora_rank else self.ledger.gradient_copy * sum(self.trained)
+        return 0 if self.plan.lora_rank else self.ledger.gradient_copy * self.trained
 
     def host_bytes(self) -> int:
         """What offloading keeps in the host's memory, for each rank."""
@@ -270,8 +283,10 @@ class Parts:
         implementation = self.plan.implementation or ("for-loop" if self.plan.device == "cpu" else "foreach")
         if self.plan.offload or self.optimizer.paged:
             return 0
-        own = self.optimizer.step_bytes(self.trained, implementation, self.state_size)
-        copies = 0 if self.plan.lora_rank else self.ledger.step_copy * sum(self.trained)
+        own = self.optimizer.step_bytes(
+            self.trained_in_order(), implementation, self.state_size, total=self.trained
+        )
+        copies = 0 if self.plan.lora_rank else self.ledger.step_copy * self.trained
         return self.shard(own + copies, 1)
 
     def notes(self) -> Iterator[str]:
@@ -283,13 +298,25 @@ class Parts:
             yield "one rank shards nothing: ZeRO saves no memory here"
 
 
-def adapter_shapes(plan: Plan, a: architecture.Architecture) -> Iterator[tuple[int, int]]:
-    """Shapes of A (rank x inputs) and B (outputs x rank) of every adapted layer."""
-    names = set(target_names(plan, a)) if plan.lora_rank else set()
-    for layer in range(a.layers if names else 0):
-        for name, (outputs, inputs) in architecture.linear_layers(a, layer):
-            if name.split(".")[-2] in names:
-                yield from ((plan.lora_rank, inputs), (outputs, plan.lora_rank))
+def adapter_shapes(plan: Plan, a: architecture.Architecture) -> Mapping[tuple[int, int], int]:
+    """shape -> how many adapter matrices have it; none without LoRA."""
+    found: Counter[tuple[int, int]] = Counter()
+    for first, number in architecture.kinds(a) if plan.lora_rank else ():
+        for shape in trained_of_block(plan, a, first):
+            found[shape] += number
+    return found
+
+
+def trained_of_block(plan: Plan, a: architecture.Architecture, index: int) -> Iterator[tuple[int, ...]]:
+    """Shapes of what is trained in block `index`: its weights, or A (rank x inputs) and B (outputs x rank) of every
+    adapted layer."""
+    if not plan.lora_rank:
+        yield from (weight.shape for weight in architecture.layer_weights(a, index))
+        return
+    names = target_names(plan, a)
+    for name, (outputs, inputs) in architecture.linear_layers(a, index):
+        if name.split(".")[-2] in names:
+            yield from ((plan.lora_rank, inputs), (outputs, plan.lora_rank))
 
 
 def target_names(plan: Plan, a: architecture.Architecture) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coursekit.memory.architecture import Architecture, linear_layers
+from coursekit.memory.config import LARGEST, shown
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS
 
 CHOICES = {
@@ -27,16 +28,19 @@ def checked(plan, a: Architecture) -> None:
         if getattr(plan, name) not in allowed:
             listed = ", ".join(map(repr, allowed))
             raise ValueError(f"{name} must be one of {listed}; got {getattr(plan, name)!r}.")
-    if not 0 <= plan.lora_dropout < 1:
+    if not isinstance(plan.lora_dropout, (int, float)) or not 0 <= plan.lora_dropout < 1:
         raise ValueError(f"lora_dropout is a probability below 1; got {plan.lora_dropout!r}.")
     for rule in (_positions, _adapters, _quantised, _sharding):
         rule(plan, a)
 
 
 def whole(name: str, value, at_least: int) -> None:
+    """Raises ValueError if `value` is not a whole number from `at_least` to 10^9."""
+    what = "ranks (GPUs)" if name == "world_size" else name
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        what = "ranks (GPUs)" if name == "world_size" else name
-        raise ValueError(f"{what} must be a whole number of at least {at_least}; got {name}={value!r}.")
+        raise ValueError(f"{what} must be a whole number of at least {at_least}; got {name}={shown(value)}.")
+    if value > LARGEST:
+        raise ValueError(f"{what} must be {LARGEST:,} at most; got {name}={shown(value)}.")
 
 
 def _positions(plan, a: Architecture) -> None:
@@ -53,14 +57,15 @@ def _adapters(plan, a: Architecture) -> None:
     layers = {w.name.split(".")[-2]: w.shape for w in linear_layers(a, a.layers - 1)}
     if plan.lora_targets == "all-linear":
         targets = list(layers)
-    elif isinstance(plan.lora_targets, str):
+    elif not isinstance(plan.lora_targets, (tuple, list, set, frozenset)):
         raise ValueError(f'lora_targets is "all-linear" or a tuple of names; got {plan.lora_targets!r}.')
     else:
         targets = plan.lora_targets
     unknown = [name for name in targets if name not in layers]
     if unknown or not targets:
         raise ValueError(
-            f"no linear layer of this model is called {', '.join(unknown) or 'nothing'}; it has {', '.join(layers)}."
+            f"no linear layer of this model is called {', '.join(map(str, unknown)) or 'nothing'}; it has "
+            f"{', '.join(layers)}."
         )
     width = min(min(layers[name]) for name in targets)
     if plan.lora_rank > width:

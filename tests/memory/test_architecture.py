@@ -232,9 +232,9 @@ def test_a_missing_number_is_named():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"num_hidden_layers": 0}, "layers must be a whole number of at least 1"),
-        ({"vocab_size": -5}, "vocabulary must be a whole number .* says -5"),
-        ({"intermediate_size": 2.5}, "intermediate must be a whole number .* says 2.5"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number from 1 to 10,000; .* says 0"),
+        ({"vocab_size": -5}, "vocab_size must be a whole number .* says -5"),
+        ({"intermediate_size": 2.5}, "intermediate_size must be a whole number .* says 2.5"),
         ({"num_attention_heads": True}, "heads must be a whole number .* says True"),
         ({"num_attention_heads": 0}, "heads"),
         ({"num_key_value_heads": 5}, "32 heads cannot share 5 key-value heads"),

@@ -63,7 +63,7 @@ def test_a_name_like_no_other_is_answered_with_all(text):
         find_card(text)
 
 
-@pytest.mark.parametrize("memory", [0, -8, math.nan, math.inf, "nan", "inf", "-3 GB"])
+@pytest.mark.parametrize("memory", [0, -8, math.nan, math.inf, 1e300, "nan", "inf", "-3 GB"])
 def test_memory_that_is_none_is_refused(memory):
-    with pytest.raises(ValueError, match="memory of a card is a positive number of GB; got"):
+    with pytest.raises(ValueError, match=r"memory of a card is a positive number of GB, .* at most; got"):
         find_card(memory)

@@ -1,11 +1,14 @@
 """The report says what the planner found: every byte once, every unit named, the ways in order."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from coursekit.memory import plan_report
+from coursekit.memory.architecture import presets
+from coursekit.memory.cards import cards
 from coursekit.memory.fit import fits
 from coursekit.memory.planner import CATEGORIES, PHASES, Plan, estimate
 
@@ -46,6 +49,34 @@ def test_the_table_holds_in_80_columns():
     rows = [line for line in text.splitlines() if line.startswith("  ")]
     assert rows and max(map(len, rows)) <= 80
     assert "optimizer states" in text  # in one line
+
+
+@pytest.mark.parametrize("width", [20, 40, 71])
+def test_in_few_columns_every_number_is_still_whole(width):
+    """Lines take the place of the table, whose numbers a terminal would cut to "0…"."""
+    found = estimate(PLAN)
+    text = printed(plan_report.parts(found, [], width), width=width)
+    assert "…" not in text
+    for phase, terms in found.phases.items():
+        assert f"{phase}: {plan_report.gb(found.peaks[phase])}\n" in text
+        assert all(f"  {name}: {plan_report.gb(size)}\n" in text for name, size in terms.items() if size)
+
+
+@pytest.mark.parametrize("nbytes", [1, 10**9, 999_900_000_000_000])
+def test_the_table_does_not_cut_in_the_columns_it_claims(nbytes):
+    found = estimate(PLAN)
+    phases = {phase: dict.fromkeys(terms, nbytes) for phase, terms in found.phases.items()}
+    wide = plan_report.NARROW
+    text = printed(plan_report.parts(replace(found, phases=phases), [], wide), width=wide)
+    assert "…" not in text and text.count(plan_report.gb(nbytes)) >= len(CATEGORIES) * len(PHASES)
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_presets_and_cards_are_listed(width):
+    text = "".join(printed(plan_report.known(), width=width).split())
+    assert "…" not in text and "gpt2gpt2124" in text and "RTX409024" in text
+    assert all(name in text for name in presets()) or width < 80
+    assert all(name.replace(" ", "") in text for name in cards())
 
 
 def test_the_verdict_names_what_breaks_and_the_ways_in_order():

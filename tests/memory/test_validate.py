@@ -5,6 +5,7 @@ import math
 import pytest
 
 from coursekit.memory.architecture import UnknownModel
+from coursekit.memory.config import shown
 from coursekit.memory.fit import fits
 from coursekit.memory.planner import Plan, estimate, timeline
 
@@ -17,6 +18,8 @@ REFUSED = [
     ({"batch": "8"}, "batch .* got batch='8'"),
     ({"batch": None}, "batch .* got batch=None"),
     ({"batch": math.nan}, "batch .* got batch=nan"),
+    ({"batch": 10**10}, "batch must be 1,000,000,000 at most; got batch=10000000000"),
+    ({"batch": 10**5000}, "batch must be 1,000,000,000 at most; got batch="),
     ({"sequence": 0}, "sequence must be a whole number of at least 1"),
     ({"sequence": True}, "sequence .* got sequence=True"),
     ({"accumulation": 0}, "accumulation must be a whole number"),
@@ -29,6 +32,9 @@ REFUSED = [
     ({"lora_rank": 8, "lora_targets": ()}, "no linear layer of this model is called nothing"),
     ({"lora_rank": 8, "lora_targets": "c_attn"}, '"all-linear" or a tuple of names; got .c_attn.'),
     ({"lora_rank": 8, "lora_dropout": 1.0}, "lora_dropout is a probability below 1; got 1.0"),
+    ({"lora_dropout": "x"}, "lora_dropout is a probability below 1; got 'x'"),
+    ({"lora_rank": 8, "lora_targets": 3}, '"all-linear" or a tuple of names; got 3'),
+    ({"lora_rank": 8, "lora_targets": (3,)}, "no linear layer of this model is called 3"),
     ({"lora_dropout": -0.1}, "lora_dropout is a probability"),
     ({"lora_dropout": math.nan}, "lora_dropout is a probability below 1; got nan"),
     ({"ledger": "fp16"}, "ledger must be one of 'fp32', 'amp', .*; got 'fp16'"),
@@ -53,7 +59,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("settings", "words"), REFUSED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("settings", "words"), REFUSED, ids=lambda value: shown(value)[:40])
 def test_impossible_plans(settings, words):
     """Before anything is counted, and the same by every door."""
     plan = Plan("gpt2", **{"sequence": 64} | settings)
