@@ -1,7 +1,8 @@
 """The `coursekit` command. What a command needs is imported when it runs, so that `--help` answers at once.
 
-Exit status: 0 all well; 1 a notebook failed, is stale, an exercise is not passed, or a plan does not fit; 2 something
-the user can put right, told in a sentence; 130 stopped with Ctrl-C.
+Exit status: 0 all is well; 1 the answer is no (a notebook failed, a file is stale, an exercise is not passed, a plan
+does not fit); 2 something the user can put right, told in a sentence; 70 an error that nobody foresaw; 130 stopped
+with Ctrl-C; 143 stopped with SIGTERM (`publish.endings`).
 """
 
 from __future__ import annotations
@@ -12,54 +13,19 @@ from pathlib import Path
 
 import click
 
-from coursekit.publish.sources import CourseError
+from coursekit.publish.endings import Amount, Course, Problem, statuses_text
 
-# modules that an extra of pyproject.toml brings
-EXTRA_OF = dict.fromkeys(("nbclient", "nbformat"), "lab") | dict.fromkeys(
-    ("jupytext", "latex2mathml", "nbconvert", "nbgrader", "nbstripout", "papermill", "playwright", "yaml"),
-    "publish",
-)
 GB = 10**9
-
-
-class Problem(click.ClickException):
-    exit_code = 2
-
-
-class Course(click.Group):
-    """A group whose commands end in a sentence where the user can put the matter right."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            raise Problem(missing_module(error)) from error
-        except CourseError as error:
-            raise Problem(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo("\nStopped. Nothing is left running; the same command starts again.", err=True)
-            sys.exit(130)
-
-
-def missing_module(error: ModuleNotFoundError) -> str:
-    """What to install. Raises the error again if the module belongs to no extra."""
-    name = (error.name or "").split(".")[0]
-    if name not in EXTRA_OF:
-        raise error
-    return (
-        f"this command needs {name}, which is not installed. In the folder of the course run:\n"
-        f'  {Path(sys.executable).stem} -m pip install -c constraints.txt -e ".[{EXTRA_OF[name]}]"'
-    )
 
 
 def limits_options(command):
     """The options that hold a notebook to what it may take."""
     options = [
-        click.option("--ram-limit", type=click.FloatRange(min=0.1), default=4.0, show_default=True,
+        click.option("--ram-limit", type=Amount(min=0.1), default=4.0, show_default=True,
                      metavar="GB", help="Memory for a notebook and all it starts (1 GB = 10^9 bytes)."),
-        click.option("--cell-timeout", type=click.FloatRange(min=1), default=300, show_default=True,
+        click.option("--cell-timeout", type=Amount(min=1), default=300, show_default=True,
                      metavar="SECONDS", help="Time for one cell."),
-        click.option("--timeout", type=click.FloatRange(min=1), default=1200, show_default=True,
+        click.option("--timeout", type=Amount(min=1), default=1200, show_default=True,
                      metavar="SECONDS", help="Time for one notebook."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -73,25 +39,42 @@ def make_limits(ram_limit: float, cell_timeout: float, timeout: float):
     return Limits(ram_bytes=ram_limit * GB, cell_seconds=cell_timeout, seconds=timeout)
 
 
-def make_console():
+def make_console(as_json: bool = False):
+    """Where a command talks to people: beside the JSON, if that is asked for."""
     from rich.console import Console
 
-    return Console(soft_wrap=not sys.stdout.isatty())
+    return Console(soft_wrap=not sys.stdout.isatty(), stderr=as_json)
 
 
-@click.group(cls=Course, context_settings={"help_option_names": ["-h", "--help"]})
+def json_option(command):
+    return click.option("--json", "as_json", is_flag=True, help="Print plain JSON, sizes in bytes.")(command)
+
+
+def print_json(data) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+@click.group(
+    cls=Course,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"\b\nExit status:\n{statuses_text()}",
+)
 @click.version_option(package_name="coursekit")
 def main():
     """The course on efficient training of language models: its notebooks, exercises and slides."""
 
 
 @main.command()
-def doctor():
+@json_option
+def doctor(as_json):
     """What this machine can do, and what each missing piece disables."""
-    from coursekit.classroom.doctor import doctor
+    from coursekit.classroom.doctor import as_dict, doctor
 
     report = doctor()
-    click.echo(str(report))
+    if as_json:
+        print_json(as_dict(report))
+    else:
+        click.echo(str(report))
     sys.exit(0 if report.ready else 1)
 
 
@@ -115,14 +98,15 @@ def doctor():
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for copies and pages  [default: build]")
 @limits_options
-def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # fmt: skip
+@json_option
+def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout, as_json):  # fmt: skip
     """Run notebooks headless: all, or those NAMED (01_formats, formats, 1, solutions/01_formats)."""
     from coursekit.publish.parameters import parse_value
-    from coursekit.publish.report import failure_panel, table
+    from coursekit.publish.report import as_dict, failure_panel, table
     from coursekit.publish.runner import run_all
     from coursekit.publish.sources import all_sources, find_root, pick
 
-    root, console = find_root(), make_console()
+    root, console = find_root(), make_console(as_json)
     out = out or root / "build"
     values = {name: parse_value(text) for name, text in parameters}
     limits = make_limits(ram_limit, cell_timeout, timeout)
@@ -133,6 +117,10 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # f
     for failed in (run for run in runs if not run.ok):
         console.print(failure_panel(failed))
     console.print(f"Executed copies and pages: {out}", markup=False, highlight=False)
+    if as_json:
+        print_json(
+            {"ok": all(run.ok for run in runs), "out": str(out), "runs": [as_dict(run) for run in runs]}
+        )
     sys.exit(0 if all(run.ok for run in runs) else 1)
 
 
@@ -143,19 +131,24 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout):  # f
 )
 @click.option("--force", is_flag=True, help="Build also what is up to date.")
 @limits_options
-def build(names, check_only, force, ram_limit, cell_timeout, timeout):
+@json_option
+def build(names, check_only, force, ram_limit, cell_timeout, timeout, as_json):
     """Text sources -> executed canonical notebooks, exercises, decks: all, or those NAMED."""
     from coursekit.publish import builder
     from coursekit.publish.report import failure_panel
     from coursekit.publish.sources import all_sources, find_root, pick
 
-    root, console = find_root(), make_console()
+    if as_json and not check_only:
+        raise click.UsageError("--json belongs to --check: it tells what is stale.")
+    root, console = find_root(), make_console(as_json)
     sources, limits = pick(all_sources(root), names), make_limits(ram_limit, cell_timeout, timeout)
     if check_only:
         stale = builder.check_notebooks(sources, console, limits=limits)
         rest = builder.check_rest(root, console)
         if stale or rest:
             console.print(f"Put it right:  coursekit build {' '.join(names)}", markup=False)
+        if as_json:
+            print_json({"ok": not (stale or rest), "stale": stale, "rest": rest})
         sys.exit(1 if stale or rest else 0)
     failed = [
         run for run in builder.build_notebooks(sources, console, force=force, limits=limits) if not run.ok
@@ -170,19 +163,36 @@ def build(names, check_only, force, ram_limit, cell_timeout, timeout):
 @main.command()
 @click.argument("notebooks", nargs=-1, required=True, type=click.Path(path_type=Path))
 @limits_options
-def check(notebooks, ram_limit, cell_timeout, timeout):
-    """Run exercise NOTEBOOKS and tell what their checks say (exercises/01_formats.ipynb)."""
-    from coursekit.publish.report import Board
-    from coursekit.publish.verdicts import check_notebook, show
+@json_option
+def check(notebooks, ram_limit, cell_timeout, timeout, as_json):
+    """Run exercise NOTEBOOKS and tell what their checks say (exercises/01_formats.ipynb).
 
-    console, limits = make_console(), make_limits(ram_limit, cell_timeout, timeout)
-    well = True
+    This is a self-check. It runs the notebook's own code as you, with your rights: the limits are for accidents, they
+    do not lock anything in. For other people's work use a container:
+
+    \b
+      docker run --rm --network none --memory 4g --pids-limit 200 \\
+        -v "$PWD/handed-in:/in:ro" IMAGE coursekit check /in/01_formats.ipynb
+
+    The verdicts are what the notebook shows, so whoever writes it can forge them. Marks come from the hidden tests in
+    solutions/, which a teacher runs with nbgrader, in a fresh kernel, on a machine of their own.
+    """
+    from coursekit.publish.report import Board
+    from coursekit.publish.verdicts import as_dict, check_notebook, require_file, show
+
+    for path in notebooks:
+        require_file(path)
+    console, limits = make_console(as_json), make_limits(ram_limit, cell_timeout, timeout)
+    found = {}
     for path in notebooks:
         with Board(console, [path.name]) as board:
             board.start(path.name)
-            checked = check_notebook(path, limits=limits, progress=board.step)
-        show(checked, console)
-        well = well and checked.ok
+            found[path] = check_notebook(path, limits=limits, progress=board.step)
+        if not as_json:
+            show(found[path], console)
+    well = all(checked.ok for checked in found.values())
+    if as_json:
+        print_json({"ok": well, "notebooks": [as_dict(checked, path) for path, checked in found.items()]})
     sys.exit(0 if well else 1)
 
 
@@ -206,7 +216,8 @@ def slides(names, formats, student, out):
 
 
 @main.command()
-def claims():
+@json_option
+def claims(as_json):
     """Compute every claim of the register and write its page."""
     from coursekit.publish import claims
     from coursekit.publish.sources import find_root
@@ -216,8 +227,14 @@ def claims():
     wrong = [sentence for rows in register.values() for row in rows for sentence in claims.mismatches(row)]
     for sentence in wrong:
         click.echo(sentence, err=True)
-    for path in claims.write(root):
-        click.echo(path)
+    pages = claims.write(root)
+    if as_json:
+        counts = {word: len(rows) for word, rows in register.items()}
+        print_json(
+            {"ok": not wrong, "claims": counts, "wrong": wrong, "pages": [str(path) for path in pages]}
+        )
+    else:
+        click.echo("\n".join(map(str, pages)))
     sys.exit(1 if wrong else 0)
 
 

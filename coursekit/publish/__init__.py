@@ -5,6 +5,7 @@ parameters     values for a notebook's `parameters` cell
 kernel         one kernel, from its start to its end
 watch          holds a running kernel to its memory and time
 streams        what a cell prints, joined and cut
+endings        the statuses of commands, and a sentence for every error
 stop           Ctrl-C and SIGTERM end a command alike
 execute        one notebook: seconds, peak memory, and where and why it failed
 canonical      the one way to write a notebook, the same bytes from two builds

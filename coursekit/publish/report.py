@@ -78,6 +78,20 @@ def table(runs: list[Run]):
     return table
 
 
+def as_dict(run: Run) -> dict:
+    """A run for programs: plain JSON."""
+    failure = run.failure
+    told = {"cell": failure.cell, "source": failure.source, "reason": failure.reason} if failure else None
+    return {
+        "label": run.label,
+        "ok": run.ok,
+        "code_cells": run.code_cells,
+        "seconds": round(run.seconds, 1),
+        "peak_bytes": run.peak_bytes,
+        "failure": told,
+    }
+
+
 def failure_panel(run: Run):
     """The failing cell, why it failed, and the last lines of its traceback."""
     from rich.console import Group

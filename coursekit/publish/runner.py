@@ -5,6 +5,7 @@ One at a time on purpose: each notebook may use all cores, and the memory limit 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from coursekit.publish.kernel import Limits
 from coursekit.publish.page import to_html
 from coursekit.publish.parameters import parameters_of, refuse_unknown
 from coursekit.publish.report import Board, run_words
-from coursekit.publish.sources import Source, read_source
+from coursekit.publish.sources import CourseError, Source, read_source
 
 
 def run_all(
@@ -21,10 +22,12 @@ def run_all(
 ) -> list[Run]:
     """Run every source with the profile and the parameters it has; a failing one does not stop the others.
 
-    Raises CourseError, before anything runs, for a parameter that none of them has.
+    Raises CourseError, before anything runs, for a parameter that none of them has, and for a folder `out` that
+    cannot be written to.
     """
     notebooks = {source: read_source(source.path) for source in sources}
     refuse_unknown(parameters, {name for notebook in notebooks.values() for name in parameters_of(notebook)})
+    require_folder(out)
     settings = {source: settings_of(notebook, profile, parameters) for source, notebook in notebooks.items()}
     runs = []
     with Board(console, [source.label for source in sources]) as board:
@@ -43,6 +46,19 @@ def run_all(
             board.done(source.label, run_words(run))
             runs.append(run)
     return runs
+
+
+def require_folder(out: Path) -> None:
+    """Make the folder. Raises CourseError if nothing can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            return
+    except OSError as error:
+        raise CourseError(
+            f"expected a folder to write copies and pages to; {out} is none: {error.strerror}. "
+            "Name another one with --out."
+        ) from error
 
 
 def settings_of(notebook, profile: str, parameters: Mapping) -> dict:

@@ -70,7 +70,11 @@ def is_root(folder: Path) -> bool:
     project = folder / "pyproject.toml"
     if not project.is_file():
         return False
-    return tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("name") == "coursekit"
+    try:
+        settings = tomllib.loads(project.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # another project's, which may be broken, in a folder above
+        return False
+    return settings.get("project", {}).get("name") == "coursekit"
 
 
 def all_sources(root: Path) -> list[Source]:
