@@ -167,11 +167,19 @@ def read_instructions() -> Instructions:
 
 def find_problems(found, torch_error: str | None, tried: dict[str, str]) -> list[str]:
     """Each needed piece that is missing, too old or broken, as one sentence: what, what it is for, what to do."""
-    problems = []
+    blamed = _neighbours_to_blame(tried)
+    problems = [packages.broken_neighbour(name, tried[name]) for name in blamed]
     for package in found:
-        trouble = _trouble(package, torch_error, tried) if package.needed else None
+        explained = blamed and package.name in packages.LEAN_ON_NEIGHBOURS
+        trouble = _trouble(package, torch_error, tried) if package.needed and not explained else None
         problems += [trouble] if trouble else []
     return problems
+
+
+def _neighbours_to_blame(tried: dict[str, str]) -> list[str]:
+    """The broken neighbours, where transformers is broken too: it imports them, so it is not at fault itself."""
+    broken = [name for name in packages.NEIGHBOURS if tried.get(name, trial.OK) != trial.OK]
+    return broken if tried.get("transformers", trial.OK) != trial.OK else []
 
 
 def _trouble(package, torch_error: str | None, tried: dict[str, str]) -> str | None:
@@ -188,12 +196,8 @@ def _trouble(package, torch_error: str | None, tried: dict[str, str]) -> str | N
 def find_remarks(here, found, torch_error: str | None, tried: dict[str, str], card) -> list[str]:
     """What may be worth knowing, one sentence each; none of it keeps the course from running."""
     remarks = [] if torch_error or (card and card.used) else [gpu.unused_card()]
-    remarks += packages.misfits()
-    remarks += [
-        packages.broken_neighbour(name, tried[name])
-        for name in packages.NEIGHBOURS
-        if tried.get(name, trial.OK) != trial.OK
-    ]
+    blamed = _neighbours_to_blame(tried)
+    remarks += [sentence for name, sentence in packages.misfits() if name not in blamed]
     remarks += [packages.untested(found), _little_memory(here)]
     return [remark for remark in remarks if remark]
 

@@ -39,6 +39,9 @@ FOR_OTHERS = {"jupyterlab": "the notebooks in a browser; any other notebook prog
 # not the course's, but in the way of its packages where their build is for another torch
 NEIGHBOURS = ("torchvision", "torchaudio")
 
+# these import a neighbour where there is one, and fail with it
+LEAN_ON_NEIGHBOURS = ("transformers", "peft", "accelerate")
+
 # tried in a Python of their own, because they are compiled or import what is
 TRIED = (
     "torch",
@@ -199,10 +202,10 @@ def untested(packages) -> str | None:
     return f"Installed are other releases than those the course was tested with: {listed}. Most often that is fine."
 
 
-def misfits() -> list[str]:
-    """A sentence for each installed package that asks for another release of one it is installed beside."""
+def misfits() -> list[tuple[str, str]]:
+    """(name, sentence) of each installed package that asks for another release of one it is installed beside."""
     asked = [(name, requirement) for name in (*NEIGHBOURS, *NEEDED) for requirement in _requirements(name)]
-    return [sentence for name, requirement in asked for sentence in _misfit(name, requirement)]
+    return [(name, sentence) for name, requirement in asked for sentence in _misfit(name, requirement)]
 
 
 def _requirements(name: str) -> list:

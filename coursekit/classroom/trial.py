@@ -145,9 +145,11 @@ def main(names) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The last line that says something: libraries put the cause last, after a preface."""
+    """The last line of the first cause: libraries wrap errors into others, and put the matter after a preface."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[-1][:300].rstrip('.')}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":

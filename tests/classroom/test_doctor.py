@@ -120,12 +120,22 @@ def test_tools_of_authors_are_not_a_problem(monkeypatch):
         assert f"{name} ({use})" in row
 
 
-def test_a_broken_neighbour_is_a_remark(monkeypatch, report):
-    monkeypatch.setattr(machine, "version", lambda name: "1.0")
-    monkeypatch.setattr(packages, "misfits", list)
-    tried = {"torchvision": "RuntimeError: operator torchvision::nms does not exist"}
-    (remark,) = module.find_remarks(report.machine, (), "no torch", tried, None)
-    assert "`torchvision` 1.0 cannot be loaded beside torch 1.0" in remark
+def test_a_broken_neighbour_is_blamed_for_what_imports_it(monkeypatch, report):
+    """torchvision of another torch: transformers and peft fail with it, and to install them again would not help."""
+    why = "RuntimeError: operator torchvision::nms does not exist"
+    tried = {"torchvision": why, "transformers": why, "peft": why}
+    (problem,) = module.find_problems(report.packages, None, tried)
+    assert problem.startswith("`torchvision` None cannot be loaded beside torch 2")
+    assert "uninstall -y torchvision" in problem
+    assert module.find_problems(report.packages, None, {"torchvision": why, "transformers": trial.OK}) == []
+
+
+def test_a_pair_that_does_not_fit_is_a_remark(monkeypatch, report):
+    monkeypatch.setattr(packages, "misfits", lambda: [("torchvision", "It asks for another torch.")])
+    look_at = (report.machine, report.packages, None)
+    assert "It asks for another torch." in module.find_remarks(*look_at, {}, report.gpu)
+    blamed = {"torchvision": "Error", "transformers": "Error"}
+    assert "It asks for another torch." not in module.find_remarks(*look_at, blamed, report.gpu)
 
 
 # ---------------------------------------------------------------- what the machine has

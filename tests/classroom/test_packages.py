@@ -67,7 +67,8 @@ def test_a_pair_that_does_not_fit_is_found_without_importing_it(monkeypatch):
     asks = {"torchvision": ["torch==2.6.0"], "peft": ["torch>=1.13", 'black; extra == "quality"']}
     monkeypatch.setattr(machine, "version", versions.get)
     monkeypatch.setattr(packages.metadata, "requires", lambda name: asks.get(name, ["not a requirement!"]))
-    (sentence,) = packages.misfits()
+    ((name, sentence),) = packages.misfits()
+    assert name == "torchvision"
     assert "`torchvision` 0.21.0 asks for torch ==2.6.0, and torch 2.13.0 is installed." in sentence
     assert "pip uninstall -y torchvision" in sentence
 

@@ -24,12 +24,14 @@ def test_one_bad_package_does_not_keep_the_others_from_being_tried(with_packages
     results = with_packages(
         talks="print('trial-failed nonsense', end='')",
         fails="raise RuntimeError('a preface\\n  operator nms does not exist\\n')",
+        wraps="try:\n  1 / 0\nexcept ZeroDivisionError as error:\n  raise ImportError('See above.') from error",
         leaves="raise SystemExit(3)",
         fine="",
     )
     assert results == {
         "talks": trial.OK,
         "fails": "RuntimeError: operator nms does not exist",
+        "wraps": "ZeroDivisionError: division by zero",
         "leaves": "SystemExit: 3",
         "fine": trial.OK,
     }
