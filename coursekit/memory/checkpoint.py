@@ -6,7 +6,7 @@ Memory for time: instead of all activations of all blocks, the inputs of all blo
 more forward pass. With a block for each layer that is Chen et al. 2016 (section 3), the choice of `transformers`.
 
 What it leaves out, and torch.utils.checkpoint has: arguments that are no tensors, stopping the recomputation at the
-last tensor that is needed, and the state of a GPU's random numbers.
+last tensor that is needed, and blocks that are spread over several devices.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Recompute(torch.autograd.Function):
     @staticmethod
     def forward(ctx, block, x, *parameters):
         ctx.block = block
-        ctx.random_state = torch.get_rng_state()  # dropout must fall on the same elements again
+        ctx.random_state = random_state(x.device)  # dropout must fall on the same elements again
         ctx.save_for_backward(x)
         return block(x)  # a Function's forward builds no graph: nothing inside is saved
 
@@ -61,9 +61,29 @@ def trained(block: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [p for p in block.parameters() if p.requires_grad]
 
 
+def random_state(device: torch.device | str = "cpu") -> dict[torch.device, torch.Tensor]:
+    """The states of the generators that a block may draw from: the CPU's, and that of a GPU."""
+    device = torch.device(device)
+    states = {torch.device("cpu"): torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device] = torch.get_device_module(device).get_rng_state(device)
+    return states
+
+
 @contextmanager
-def same_random_numbers(state: torch.Tensor):
-    """Within the block random numbers are those of an earlier state; afterwards all is as before."""
-    with torch.random.fork_rng():
-        torch.set_rng_state(state)
+def same_random_numbers(states: dict[torch.device, torch.Tensor]):
+    """Within the block random numbers are those of earlier states; afterwards all is as before."""
+    now = {device: random_state(device)[device] for device in states}
+    try:
+        set_random_state(states)
         yield
+    finally:
+        set_random_state(now)
+
+
+def set_random_state(states: dict[torch.device, torch.Tensor]) -> None:
+    for device, state in states.items():
+        if device.type == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.get_device_module(device).set_rng_state(state, device)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as torchs
 
-from coursekit.memory.checkpoint import Recompute, checkpoint, same_random_numbers, trained
+from coursekit.memory.checkpoint import Recompute, checkpoint, random_state, same_random_numbers, trained
 from coursekit.memory.measure import saved_tensors
 
 H = 24
@@ -181,7 +181,7 @@ def test_the_block_runs_twice_and_not_more():
 
 
 def test_random_numbers_afterwards_are_as_if_nothing_had_been():
-    state = torch.get_rng_state()
+    state = random_state()
     first = torch.rand(3)
     with same_random_numbers(state):
         again = torch.rand(3)
@@ -214,7 +214,7 @@ class AnotherMask(Recompute):
 
     @staticmethod
     def backward(ctx, grad_y):
-        ctx.random_state = torch.get_rng_state()
+        ctx.random_state = random_state()
         return Recompute.backward(ctx, grad_y)
 
 

@@ -42,6 +42,9 @@ class Second(backend_registration._DummyBackendModule):
     def manual_seed_all(self, seed: int) -> None:
         self.state = torch.Generator().manual_seed(seed + 1).get_state()  # not those of the CPU
 
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16, torch.float16]  # a region of autocast opens, and casts nothing
+
     def get_rng_state(self, device=NAME) -> torch.Tensor:
         return self.state.clone()
 
