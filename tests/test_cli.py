@@ -3,15 +3,19 @@
 import builtins
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
-from coursekit.cli import EXTRA_OF, main
+from coursekit.cli import main
 from coursekit.memory.fit import fits
 from coursekit.memory.planner import Plan, estimate
+from coursekit.publish.endings import EXTRA_OF, STATUSES
 
 COMMANDS = ("build", "check", "claims", "doctor", "plan", "run", "slides")
 
@@ -44,7 +48,7 @@ def test_help_loads_nothing_heavy(arguments):
     }
     code = f"""if True:
         import sys
-        from coursekit.cli import EXTRA_OF, main
+        from coursekit.cli import main
         try:
             main({arguments!r})
         except SystemExit as end:
@@ -154,15 +158,118 @@ def test_a_student_checks_an_exercise_without_the_tools_of_authors(coursekit, bu
     assert "0 of 1 passed" in result.output
 
 
-def test_a_missing_module_of_nobody_is_not_explained_away(coursekit, course, monkeypatch):
+def test_a_missing_module_of_nobody_is_not_explained_away(coursekit, course, monkeypatch, tmp_path):
     from coursekit.publish import runner
 
     def broken(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'coursekit.typo'", name="coursekit.typo")
 
     monkeypatch.setattr(runner, "run_all", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = coursekit("run", cwd=course)
-    assert isinstance(result.exception, ModuleNotFoundError)
+    assert result.exit_code == 70 and "please send it" in result.output
+
+
+def test_help_lists_every_status(coursekit, tmp_path):
+    words = coursekit("--help", cwd=tmp_path).output
+    assert all(f"{status:>3}  {meaning}" in words for status, meaning in STATUSES.items())
+
+
+def test_check_says_that_it_is_a_self_check(coursekit, tmp_path):
+    words = " ".join(coursekit("check", "--help", cwd=tmp_path).output.split())
+    assert "runs the notebook's own code as you, with your rights" in words
+    assert "can forge them" in words and "docker run --rm --network none" in words
+
+
+def test_a_notebook_that_is_not_there_is_said_before_anything_heavy_is_loaded(tmp_path):
+    code = """if True:
+        import sys
+        from coursekit.cli import main
+        try:
+            main(["check", "nosuch.ipynb"])
+        except SystemExit as end:
+            print(end.code, sorted({"torch", "numpy", "nbformat", "nbclient"} & set(sys.modules)))
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.stdout.splitlines()[-1] == "2 []" and "there is no file nosuch.ipynb" in result.stderr
+
+
+def test_several_notebooks_are_all_there_before_the_first_runs(coursekit, built_course):
+    result = coursekit("check", "exercises/01_demo.ipynb", "exercises/02.ipynb", cwd=built_course)
+    assert result.exit_code == 2 and "passed" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--ram-limit", "--cell-timeout", "--timeout"])
+def test_a_limit_is_a_number(coursekit, course, option):
+    result = coursekit("run", option, "nan", cwd=course)
+    assert result.exit_code == 2 and "is not a finite number" in result.output
+
+
+def json_of(coursekit, *arguments, cwd):
+    """(exit status, what the command printed on stdout as data)."""
+    result = coursekit(*arguments, "--json", cwd=cwd)
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_check_as_json(coursekit, built_course):
+    paths = ["solutions/01_demo.ipynb", "exercises/01_demo.ipynb"]
+    status, data = json_of(coursekit, "check", *paths, cwd=built_course)
+    assert status == 1 and data["ok"] is False
+    assert [(n["notebook"], n["ok"], n["passed"], n["total"]) for n in data["notebooks"]] == [
+        (paths[0], True, 1, 1),
+        (paths[1], False, 0, 1),
+    ]
+    assert data["notebooks"][1]["verdicts"][0]["status"] == "not started"
+
+
+def test_run_as_json(coursekit, course):
+    status, data = json_of(coursekit, "run", "notebooks/demo", cwd=course)
+    assert status == 0 and data["ok"] is True and data["runs"][0]["label"] == "notebooks/01_demo"
+
+
+def test_build_check_as_json(coursekit, copy_of_built):
+    path = copy_of_built / "notebooks" / "src" / "01_demo.py"
+    path.write_text(path.read_text().replace("# # A lesson", "# # Another"))
+    status, data = json_of(coursekit, "build", "--check", cwd=copy_of_built)
+    assert status == 1 and list(data["stale"]) == ["notebooks/01_demo"] and data["rest"] == []
+    assert coursekit("build", "--json", cwd=copy_of_built).exit_code == 2
+
+
+def test_claims_as_json(coursekit, course):
+    (course / "claims").mkdir()
+    (course / "claims" / "demo.py").write_text(
+        "from coursekit.publish.claims import claim\n"
+        '@claim("X1", said="3", where="here", verdict="wrong", right="{n}", figures={"n": 4}, source="sum")\n'
+        'def four():\n    return {"n": 5}\n'
+    )
+    status, data = json_of(coursekit, "claims", cwd=course)
+    assert status == 1 and data["claims"] == {"demo": 1} and "X1: n should be 4" in data["wrong"][0]
+
+
+def test_doctor_as_json(coursekit, tmp_path, monkeypatch):
+    from coursekit.classroom import doctor as module
+
+    quick = module.doctor(network=False, try_packages=False)
+    monkeypatch.setattr(module, "doctor", lambda: quick)
+    status, data = json_of(coursekit, "doctor", cwd=tmp_path)
+    assert data == json.loads(json.dumps(module.as_dict(quick))) and status == (0 if quick.ready else 1)
+
+
+if os.name != "nt":  # there a process ends without a signal
+
+    def test_sigterm_leaves_no_kernel_and_no_traceback(course, tmp_path):
+        """A CI that cancels, or `timeout`."""
+        started, path = tmp_path / "started", course / "notebooks" / "src" / "01_demo.py"
+        line = f"import os, pathlib, time; pathlib.Path({str(started)!r}).write_text(str(os.getpid())); time.sleep(600)"
+        path.write_text(path.read_text().replace("print(PROFILE, steps * 2.5)", line))
+        command = [sys.executable, "-m", "coursekit.cli", "run", "notebooks/demo"]
+        process = subprocess.Popen(command, cwd=course, stderr=subprocess.PIPE, text=True)
+        while not (started.exists() and started.read_text()):
+            time.sleep(0.1)
+        process.terminate()
+        _, words = process.communicate(timeout=120)
+        assert process.returncode == 143 and "Stopped" in words and "Traceback" not in words
+        assert not psutil.pid_exists(int(started.read_text()))
 
 
 def test_ctrl_c_is_told_and_has_its_own_status(coursekit, course, monkeypatch):

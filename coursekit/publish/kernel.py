@@ -27,6 +27,10 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 REASON_CHARACTERS = 2000  # of an error's own words: a student's may be megabytes
 # Time to answer an interrupt. Python does so at its next step; a loop inside C never does.
 GRACE_SECONDS = 10
+STARTUP_SECONDS = 180  # nbclient's 60 are not enough for a kernel on a very busy machine
+OUTPUT_SECONDS = (
+    30  # from a cell's reply to its last output; after nbclient's 4 a slow one is cut without a word
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class Session:
             timeout=max(1, round(self.limits.cell_seconds)),
             allow_errors=allow_errors,
             coalesce_streams=False,  # `streams` does it: nbclient's way hangs on a long line
+            startup_timeout=STARTUP_SECONDS,
+            iopub_timeout=OUTPUT_SECONDS,
             record_timing=False,
             store_widget_state=False,
             shutdown_kernel="immediate",

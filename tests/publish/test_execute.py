@@ -21,7 +21,7 @@ def test_a_run_knows_its_cells_seconds_memory_folder_and_environment(run, tmp_pa
         progress=lambda *step: steps.append(step),
     )
     assert result.ok and printed(result) == ["True 1\n"]
-    assert result.code_cells == 3 and 0.5 < result.seconds < 60
+    assert result.code_cells == 3 and result.seconds > 0.5
     assert 0.2 * GB < result.peak_bytes < GB
     assert [step[:2] for step in steps] == [(0, 3), (1, 3), (2, 3)]
 

@@ -1,10 +1,11 @@
 import io
+import json
 import re
 
 from rich.console import Console
 
 from coursekit.publish.execute import Failure, Run
-from coursekit.publish.report import Board, failure_panel, run_words, table
+from coursekit.publish.report import Board, as_dict, failure_panel, run_words, table
 
 GOOD = Run("notebooks/01_demo", None, code_cells=12, seconds=3.14, peak_bytes=1_250_000_000)
 TRACE = tuple(f"line {i}" for i in range(30))
@@ -68,3 +69,9 @@ def test_a_terminal_sees_cells_and_memory_while_it_goes_on():
         board.step(5, 12, 2 * 10**9)
         board.progress.refresh()
     assert re.search("5/12.*2.00 GB", re.sub(r"\x1b\[[0-9;?]*\w", "", text.getvalue()))
+
+
+def test_programs_get_plain_json():
+    data = json.loads(json.dumps([as_dict(GOOD), as_dict(BAD)]))
+    assert (data[0]["ok"], data[0]["failure"], data[0]["peak_bytes"]) == (True, None, 1_250_000_000)
+    assert data[1]["failure"] == {"cell": 3, "source": FAILURE.source, "reason": FAILURE.reason}

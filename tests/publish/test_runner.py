@@ -51,3 +51,16 @@ def test_a_parameter_that_none_has_is_refused_before_anything_runs(run_course, t
     with pytest.raises(CourseError, match=r"Did you mean steps\?"):
         run_course(step=4)
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(course, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CourseError, match=r"Name another one with --out\."):
+        run_all(
+            all_sources(course),
+            None,
+            profile="ci",
+            parameters={},
+            limits=Limits(),
+            out=tmp_path / "file" / "deep",
+        )

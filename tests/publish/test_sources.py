@@ -26,6 +26,15 @@ def test_another_project_is_not_the_course(tmp_path):
     assert not sources.is_root(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"[project", b"\xff\xfe", b"[project]\nname = 3"], ids=["cut", "binary", "number"]
+)
+def test_a_broken_pyproject_in_a_folder_above_is_passed_over(course, tmp_path, content):
+    (tmp_path / "pyproject.toml").write_bytes(content)
+    assert not sources.is_root(tmp_path)
+    assert find_root(course / "notebooks") == course
+
+
 @pytest.mark.parametrize("name", ["01_demo", "01", "1", "demo", "01_demo.py", "01_demo.ipynb"])
 def test_a_name_means_lesson_and_solution(course, name):
     assert [s.label for s in pick(all_sources(course), (name,))] == ["notebooks/01_demo", "solutions/01_demo"]
