@@ -36,8 +36,9 @@ FOR_OTHERS = {"jupyterlab": "the notebooks in a browser; any other notebook prog
               "jupytext": "for authors: building notebooks",
               "nbgrader": "for teachers: grading"}  # fmt: skip
 
-# not the course's, but in the way of its packages where their build is for another torch
-NEIGHBOURS = ("torchvision", "torchaudio")
+# not the lectures', but in the way of their packages where they are too old or built for another torch: peft refuses
+# Colab's torchao, transformers fails with a torchvision that fails
+NEIGHBOURS = ("torchvision", "torchaudio", "torchao")
 
 # these import a neighbour where there is one, and fail with it
 LEAN_ON_NEIGHBOURS = ("transformers", "peft", "accelerate")
@@ -157,6 +158,9 @@ def outdated(package: Package) -> str:
 def broken(package: Package, why: str) -> str:
     """The sentence on a package that is installed and does not work."""
     words = f"`{package.name}` {package.installed} is installed but cannot be used: {why}."
+    named = [name for name in NEIGHBOURS if name in why]
+    if named:
+        return f"{words} {_way_out(named[0])}."
     if package.name == "bitsandbytes":
         other = f"Its build may be for another torch or CUDA than this torch {machine.version('torch')}"
         return f"{words} {other}: `{pip()} --upgrade bitsandbytes`."
@@ -234,4 +238,4 @@ def _misfit(name: str, asked) -> list[str]:
 
 def _way_out(name: str) -> str:
     uninstall = pip().replace("install", "uninstall -y")
-    return f"The course does not need {name}: `{uninstall} {name}`, or install both together, from one place"
+    return f"The course does not need {name}: `{uninstall} {name}`, or install a release that fits"

@@ -122,13 +122,21 @@ def expect(got: float, wanted: float) -> None:
         raise ValueError(f"it computes {got:g} where {wanted:g} is right")
 
 
+def adapt() -> None:
+    """Give a layer an adapter: only then peft looks whether it likes the libraries that are installed beside it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    get_peft_model(torch.nn.Sequential(torch.nn.Linear(8, 8)), LoraConfig(target_modules=["0"]))
+
+
 def _device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-USES = {"torch": multiply, "bitsandbytes": quantize, "transformers": load_classes}
+USES = {"torch": multiply, "bitsandbytes": quantize, "transformers": load_classes, "peft": adapt}
 
 
 def main(names) -> None:

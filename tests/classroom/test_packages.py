@@ -20,7 +20,8 @@ def test_what_is_needed_is_what_colab_installs():
     assert set(packages.NEEDED) == {Requirement(text).name for text in asked}
 
 
-def test_bounds_are_those_of_pyproject_and_of_the_lock():
+def test_bounds_are_those_of_pyproject_and_of_the_lock(monkeypatch):
+    monkeypatch.setattr(packages.metadata, "requires", lambda name: PROJECT["dependencies"])
     found = {package.name: package for package in packages.read_packages()}
     for text in PROJECT["dependencies"]:
         asked = Requirement(text)
@@ -40,6 +41,26 @@ def test_other_releases_than_the_tested_ones_are_one_remark():
     newer = Package("peft", "adapters", True, "0.30", "0.15", "0.21.2")
     assert packages.untested([cpu_build]) is None
     assert "peft 0.30 (tested: 0.21.2)." in packages.untested([cpu_build, newer])
+
+
+# of the list that Google publishes (github.com/googlecolab/backend-info), 2026-02
+COLAB = {"accelerate": "1.12.0", "anywidget": "0.9.21", "click": "8.3.1", "ipykernel": "6.17.1", "ipywidgets": "7.7.1",
+         "matplotlib": "3.10.0", "ml_dtypes": "0.5.4", "numpy": "2.0.2", "peft": "0.18.1", "psutil": "5.9.5",
+         "rich": "13.9.4", "safetensors": "0.7.0", "tokenizers": "0.22.2", "torch": "2.10.0+cu128", "tqdm": "4.67.3",
+         "transformers": "5.0.0"}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PROJECT["dependencies"])
+def test_the_bounds_accept_what_colab_has(text):
+    """pip would replace Colab's own, and its kernel, which Colab does not survive without a restart."""
+    asked = Requirement(text)
+    assert asked.specifier.contains(COLAB[asked.name])
+
+
+def test_peft_that_refuses_colabs_torchao_is_told_the_way_out():
+    why = "ImportError: Found an incompatible version of torchao. Found version 0.10.0, but only above 0.16.0"
+    sentence = packages.broken(Package("peft", "adapters", True, "0.19"), why)
+    assert "uninstall -y torchao" in sentence and "force-reinstall" not in sentence
 
 
 def test_the_remedy_on_colab_is_a_cell(monkeypatch):
