@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -136,13 +137,24 @@ def run_on_cpu(op, *args, **kwargs):
         return op.redispatch(CPU_KERNELS, *args, **kwargs)
     check_index(op, args)
     lent = Lent(op)
-    arguments = mapped(lent.lend, args), {name: mapped(lent.lend, value) for name, value in kwargs.items()}
+    args = mapped(lent.lend, numbers_as_tensors(op, args))
+    kwargs = {name: mapped(lent.lend, value) for name, value in kwargs.items()}
     with SECOND.own_numbers() if torch.Tag.nondeterministic_seeded in op.tags else nullcontext():
-        found = op(*arguments[0], **arguments[1])
+        found = op(*args, **kwargs)
     for seen, tensor in lent.pairs.values():
         if seen.shape != tensor.shape:
             grow(tensor, seen)
     return mapped(lent.give_back, found)
+
+
+def numbers_as_tensors(op, args):
+    """`x & 1` comes as two tensors to C++ and as a tensor and a number to Python: what the schema calls a tensor."""
+    return [
+        torch.tensor(value)
+        if isinstance(value, (bool, int, float)) and str(given.type) == "Tensor"
+        else value
+        for given, value in zip(op._schema.arguments, args, strict=False)
+    ]
 
 
 def is_view(op) -> bool:
@@ -186,13 +198,19 @@ def check_index(op, args) -> None:
         raise RuntimeError(f"Expected all tensors to be on the same device, but found {NAME}:0 and cpu!")
 
 
-_fallback = torch.library.Library("_", "IMPL")  # the registration lives as long as this object
+# Registrations live as long as these objects.
+_fallback, _named = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
+# Called from inside torch.tensor(), where torch looks for kernels by name if a TorchDispatchMode is on.
+NAMED = {"_copy_from": "default", "empty.memory_format": "memory_format", "empty_strided": "default"}
 
 
 def register() -> None:
     """Make the device; once in a process."""
     backend_registration._setup_privateuseone_for_python_backend(NAME, SECOND)
     _fallback.fallback(run_on_cpu, "PrivateUse1")
+    for name, overload in NAMED.items():
+        op = getattr(getattr(torch.ops.aten, name.split(".")[0]), overload)
+        _named.impl(name, partial(run_on_cpu, op), "PrivateUse1")
     # Module.to() replaces the parameters of an unknown device one by one, and tied weights would come apart. A GPU's
     # stay tied; so do swapped ones.
     torch.__future__.set_swap_module_params_on_conversion(True)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from second_device import NAME, on_cpu
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 X = torch.linspace(-2, 2, 12).view(3, 4)
 
@@ -121,3 +122,15 @@ def test_random_numbers_are_its_own():
     assert torch.equal(torch.get_rng_state(), before) and not torch.equal(first, second)
     torch.manual_seed(3)
     assert torch.equal(torch.rand(4, device=NAME), first)
+
+
+def test_tensors_are_made_within_a_dispatch_mode():
+    """As in `tensor_core`: torch.tensor() looks for its kernels in another way there."""
+
+    class Silent(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            return operation(*args, **(kwargs or {}))
+
+    with Silent():
+        x = torch.tensor([6, 3], device=NAME)
+        assert (x & 2).tolist() == [2, 2]
