@@ -79,6 +79,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "notebooks" not in item.path.parts)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def models_on_the_cpu():
+    """`load` takes the CPU unless a test names a device, on a machine with a GPU too: what is tested is the same."""
+    from coursekit.models import load
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "default_device", lambda: "cpu")
+        yield
+
+
 @pytest.fixture
 def course(tmp_path):
     """The root of a course with one lesson and one exercise; nothing is built."""

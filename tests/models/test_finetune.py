@@ -70,7 +70,7 @@ def test_a_model_that_has_chatted_still_learns(one_thread):
     model, tokenizer = finetune.trainable("qlora")
     task.answers(model, tokenizer, task.pairs("test", 2))
     model.train()
-    model(**next(finetune.batches(tokenizer, task.pairs("train", 16)))).loss.backward()
+    model(**next(finetune.batches(tokenizer, task.pairs("train", 16), device=model.device))).loss.backward()
     adapters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert len(adapters) == 2 * 7 * 4  # two matrices for each of seven linear layers in four blocks
     # At the start B is zero, so only B gets a gradient that is not.

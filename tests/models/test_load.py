@@ -9,6 +9,8 @@ from coursekit.models import load as module
 from coursekit.models.load import TINY, load
 from coursekit.models.trouble import ModelError
 
+DEFAULT_DEVICE = module.default_device  # before the session's fixture puts the CPU in its place
+
 
 def edit(path, **changes):
     settings = json.loads(path.read_text(encoding="utf-8"))
@@ -21,6 +23,13 @@ def test_the_embedded_model_is_small_and_whole():
     assert sum(file.stat().st_size for file in TINY.iterdir()) < 12_000_000
     assert tokenizer.decode(tokenizer("The young knight.")["input_ids"]) == "The young knight."
     assert not model.training
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_first_gpu_is_the_default_but_not_in_tests(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert DEFAULT_DEVICE() == ("cuda" if gpu else "cpu")
+    assert module.default_device() == "cpu"
 
 
 def test_a_folder_and_a_dtype(folder):
