@@ -47,8 +47,8 @@ class Instructions:
     def meaning(self) -> str:
         """One line: what it means for the course."""
         if self.bf16_units:
-            return "BF16 products run on these units"
-        return "BF16 products are computed in FP32 and rounded: BF16 saves bytes here, not time"
+            return "matrix products run on these units"
+        return "the course computes BF16 products in FP32 and rounds them: BF16 saves bytes here, not time"
 
 
 @dataclass(frozen=True)

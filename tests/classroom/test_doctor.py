@@ -165,7 +165,7 @@ def test_every_level_of_instructions_has_a_name_and_a_meaning():
         units = level.endswith("bf16")
         found = module.Instructions(level, units, "AVX2", ("ONEDNN_MAX_CPU_ISA=AVX2",))
         assert found.words() == f"{name} (limited by ONEDNN_MAX_CPU_ISA=AVX2)"
-        assert ("rounded" in found.meaning()) is not units
+        assert ("rounds" in found.meaning()) is not units
 
 
 def test_a_device_that_does_not_compute_leaves_no_speeds(monkeypatch):
