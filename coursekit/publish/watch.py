@@ -165,9 +165,9 @@ def own_group() -> dict:
 def look(pid: int, limit_bytes: float, seconds: float, mark: str) -> None:
     """The watch's own program: look until told to stop, and print [peak bytes, verdict] at each change."""
     told = threading.Event()
-    words: list[str] = []
+    words: list[bytes] = []
     threading.Thread(target=_listen, args=(words, told), daemon=True).start()
-    deadline, peak, reported, verdict = time.monotonic() + seconds, 0, 0, None
+    deadline, peak, reported, verdict = time.monotonic() + seconds, 0, -REPORT_STEP_BYTES, None
     while not told.is_set() and verdict is None:
         held = tree_bytes(pid)
         peak = max(peak, held)
@@ -182,8 +182,8 @@ def look(pid: int, limit_bytes: float, seconds: float, mark: str) -> None:
     _tell(peak, verdict)
 
 
-def _listen(words: list[str], told: threading.Event) -> None:
-    words += sys.stdin.readline().split()
+def _listen(words: list[bytes], told: threading.Event) -> None:
+    words += os.read(0, 100).split()  # not sys.stdin: Python cannot end while a thread holds its lock
     told.set()
 
 

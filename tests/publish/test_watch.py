@@ -10,7 +10,7 @@ import pytest
 
 from coursekit.publish.watch import GB, MARK, Watch, judge, kill_tree, marked, new_mark, tree_bytes
 
-HOLD = "import time; block = bytearray({size}); print('ready', flush=True); time.sleep(60)"
+HOLD = "import time; block = bytearray({size}); print('ready', flush=True); time.sleep(600)"
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
 
 
