@@ -1,0 +1,66 @@
+"""Cells of the notebooks with their model on the second device, in the order of the notebook: those that make tensors
+or mix them, and those that these need."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from second_device import NAME
+
+from coursekit.publish.sources import read_source
+
+SOURCES = Path(__file__).parents[2] / "notebooks" / "src"
+CHOICE = '"cuda" if PROFILE == "gpu" and torch.cuda.is_available() else "cpu"'
+IMPORTS = """
+import math
+import torch
+from coursekit.classroom.predict import predict
+from coursekit.classroom.show import compare, show_source
+from coursekit.figures import throughput as draw
+from coursekit.figures.style import show
+from coursekit.models import task
+from coursekit.models.finetune import batches
+from coursekit.models.load import load
+from coursekit.throughput.flops import counter
+from coursekit.throughput.variants import texts
+data = batches(load("tiny", device="cpu")[1], task.pairs("train", 4), 2)
+"""
+SMALLER = {"texts(32": "texts(8", "(8, 96)": "(2, 48)"}  # every operation of the device costs 0.1 ms
+CELLS = {  # a cell is named by words that are in it and in no cell before
+    "00_start": ("PROFILE =", "device =", "model, tokenizer = load(", "def reply("),
+    "02_amp": (
+        "PROFILE =", "device =", "by_weight", "dead = predict", "dead.reveal", "gradient_histogram", "by_layer(",
+        "unscale_and_check",
+    ),
+    "03_memory": (
+        "PROFILE =", "device =", "guess = predict", "guess.reveal", "saved_tensors(model)", "micro = ",
+        "off = predict", "def gradient", "both = ", "import Recompute", "class Block",
+    ),
+    "04_throughput": (
+        "PROFILE =", "device =", "epoch = batchings", "short = [", "batch = collate(", "contaminated = predict",
+        "def loss_and_gradient", "plain = {", "def logits", "waits = predict", "def asking", "def quietly",
+        "model.set_attn_implementation", "shape = Shape.of",
+    ),
+}  # fmt: skip
+
+
+def cells_of(notebook):
+    """The source of the cells that are named, with the second device as the notebook's."""
+    cells = [c.source for c in read_source(SOURCES / f"{notebook}.py").cells if c.cell_type == "code"]
+    assert any(CHOICE in cell for cell in cells)
+    for words in CELLS[notebook]:
+        cell = next(cell for cell in cells if words in cell)
+        for there, here in {CHOICE: repr(NAME), **SMALLER}.items():
+            cell = cell.replace(there, here)
+        yield cell
+
+
+@pytest.mark.parametrize("notebook", CELLS)
+def test_the_cells_run_with_their_model_on_the_device(notebook, capsys):
+    threads, names = torch.get_num_threads(), {}
+    exec(IMPORTS, names)
+    for cell in cells_of(notebook):
+        exec(cell, names)
+    torch.set_num_threads(threads)
+    assert names["model"].device.type == names["device"] == NAME
+    assert names["model"].dtype == torch.float32
