@@ -90,9 +90,11 @@ def missing_module(error: ModuleNotFoundError) -> str | None:
     name = (error.name or "").split(".")[0]
     if name not in EXTRA_OF:
         return None
+    # PowerShell takes a path in quotes for a text, so only where it must be
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
     return (
         f"this command needs {name}, which is not installed. In the folder of the course run:\n"
-        f'  "{sys.executable}" -m pip install -c constraints.txt -e ".[{EXTRA_OF[name]}]"'
+        f'  {python} -m pip install -c constraints.txt -e ".[{EXTRA_OF[name]}]"'
     )
 
 

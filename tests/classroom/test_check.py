@@ -194,7 +194,18 @@ def test_an_answer_that_cannot_be_printed_is_wrong_in_words(answer):
     assert (verdict.status, verdict.case, verdict.expected) == ("wrong", "double(1)", "2") and verdict.got
 
 
-def test_an_answer_that_never_lets_itself_be_compared_is_stopped(monkeypatch):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_answer_that_ends_the_program_when_it_is_printed_is_stopped(error):
+    class Wrong:
+        def __repr__(self):
+            raise error
+
+    verdict = make()(lambda x: Wrong())
+    assert (verdict.status, verdict.case) == ("error", "double(1)")
+    assert "while your answer was compared with the right one" in verdict.words
+
+
+def test_an_answer_that_never_lets_itself_be_compared_is_stopped():
     class Endless:
         def __eq__(self, other):
             while True:

@@ -52,7 +52,7 @@ def end_of(error):
         (click.UsageError("not so"), 2, "not so"),
         (KeyboardInterrupt(), 130, "Stopped. Nothing is left running"),
         (Terminated(), 143, "Stopped. Nothing is left running"),
-        (ModuleNotFoundError("no", name="nbclient"), 2, f'"{sys.executable}" -m pip install'),
+        (ModuleNotFoundError("no", name="nbclient"), 2, f"{sys.executable} -m pip install"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -98,6 +98,11 @@ if Path("/dev/full").exists():
             result = run_program(stdout=full, stderr=subprocess.PIPE, text=True)
         assert result.returncode == 2 and "the disk is full" in result.stderr
         assert "Traceback" not in result.stderr and "Exception ignored" not in result.stderr
+
+
+def test_a_python_in_a_folder_with_a_space_is_quoted(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/my course/bin/python")
+    assert '"/my course/bin/python" -m pip' in missing_module(ModuleNotFoundError("no", name="jupytext"))
 
 
 def test_a_module_of_nobody_is_not_explained_away():
