@@ -114,9 +114,14 @@ def lab(options, rest):
 
 
 def lab_options():
-    """Open the student's copy of the Start page, without Jupyter's own news and what the course does not use."""
+    """Open the student's copy of the Start page; Jupyter asks nothing about its news and looks for no update.
+
+    news_url alone does not help: the page asks all the same, unless the setting that it asks for has an answer.
+    """
+    settings = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jupyterlab")
     options = [
         "--LabApp.default_url=/lab/tree/work/notebooks/00_start.ipynb",
+        f"--LabApp.app_settings_dir={settings}",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]

@@ -105,7 +105,9 @@ def test_jupyter_knows_the_options_that_it_is_given():
     from jupyterlab.handlers.announcements import NeverCheckForUpdate
     from jupyterlab.labapp import LabApp
 
-    assert {"default_url", "news_url", "check_for_updates_class"} <= set(LabApp.class_trait_names())
+    assert {"default_url", "news_url", "check_for_updates_class", "app_settings_dir"} <= set(
+        LabApp.class_trait_names()
+    )
     assert f"{NeverCheckForUpdate.__module__.split('.')[0]}.{NeverCheckForUpdate.__name__}" in str(
         tasks.lab_options()
     )
