@@ -26,50 +26,53 @@ class UnknownModel(ValueError):
 
 
 def read_config(path: Path) -> Mapping:
-    """The fields of a config.json; a byte order mark before them is ignored.
+    """The fields of a config.json. Raises as read_object."""
+    return read_object(path, "a config.json of a model")
+
+
+def read_object(path: Path, what: str = "a JSON file with an object") -> Mapping:
+    """The fields of a small JSON file; a byte order mark before them is ignored. `what`: what it should be, for errors.
 
     Raises UnknownModel if it is not a regular file of at most 10 MB (a pipe would wait for ever, /dev/zero never ends),
     not UTF-8, not JSON, or not an object.
     """
-    data = _contents(path)
+    data = _contents(path, what)
     try:
         config = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise _refused(path, f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from None
+        raise _refused(path, what, f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise _refused(path, f"it is not JSON ({error.msg}: {where})") from None
+        raise _refused(path, what, f"it is not JSON ({error.msg}: {where})") from None
     except RecursionError:
         raise _refused(
-            path, "its brackets are nested too deeply; a config is a flat list of fields"
+            path, what, "its brackets are nested too deeply; it is a flat list of fields"
         ) from None
     except ValueError:  # Python refuses to read an integer of more than 4,300 digits
-        raise _refused(path, "one of its numbers has thousands of digits") from None
+        raise _refused(path, what, "one of its numbers has thousands of digits") from None
     if not isinstance(config, Mapping):
-        raise _refused(path, f"expected an object {{...}}, it holds {shown(config)}")
+        raise _refused(path, what, f"expected an object {{...}}, it holds {shown(config)}")
     return config
 
 
-def _contents(path: Path) -> bytes:
+def _contents(path: Path, what: str) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _refused(path, "it is not a regular file; name a config.json or the folder that holds it")
+            raise _refused(path, what, "it is not a regular file; name one, or the folder that holds it")
         with path.open("rb") as file:
-            data = file.read(
-                LARGEST_FILE + 1
-            )  # not by its size: some systems say 0 of a file that never ends
+            data = file.read(LARGEST_FILE + 1)  # some systems say that an endless file has 0 bytes
     except OSError as error:
-        raise _refused(path, error.strerror or str(error)) from None
+        raise _refused(path, what, error.strerror or str(error)) from None
     if len(data) > LARGEST_FILE:
-        raise _refused(path, f"it is larger than {LARGEST_FILE // MB} MB; a config has a few kB")
+        raise _refused(path, what, f"it is larger than {LARGEST_FILE // MB} MB; a config has a few kB")
     return data
 
 
-def _refused(path: Path, why: str) -> UnknownModel:
+def _refused(path: Path, what: str, why: str) -> UnknownModel:
     printable = (
         str(path).encode("utf-8", "backslashreplace").decode()
-    )  # a name may hold bytes that are not text
-    return UnknownModel(f"{printable} is not a config.json of a model: {why}.")
+    )  # names may hold bytes that are no text
+    return UnknownModel(f"{printable} is not {what}: {why}.")
 
 
 def shown(value) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from coursekit.memory.config import UnknownModel, read_object, shown
 from coursekit.models.files import whole
 from coursekit.models.load import load, quiet
-from coursekit.models.trouble import ModelError, check_safetensors
+from coursekit.models.trouble import ModelError, check_finite, check_safetensors, first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -23,13 +24,13 @@ def save_adapter(model, folder: str | Path) -> int:
     Raises ValueError if one of them holds a number that is not finite, SaveError if the disk is full: the adapter that
     was in the folder before is then intact.
     """
-    check_finite(model)
+    check_trained(model)
     with whole(folder) as draft:
         model.save_pretrained(draft)
     return (Path(folder) / WEIGHTS).stat().st_size
 
 
-def check_finite(model) -> None:
+def check_trained(model) -> None:
     """Raises ValueError that names the first trained matrix with NaN or infinity in it."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not parameter.isfinite().all():
@@ -51,19 +52,37 @@ def load_adapter(folder: str | Path, name: str = "tiny", **options):
 
     try:
         with quiet():
-            return PeftModel.from_pretrained(base, folder).eval(), tokenizer
-    except (RuntimeError, ValueError) as error:
+            model = PeftModel.from_pretrained(base, folder).eval()
+    except Exception as error:  # peft answers an odd adapter_config.json with whatever it runs into
         raise ModelError(
-            f"the adapter in {folder.name} does not fit on {name} ({str(error).splitlines()[0]}). "
+            f"the adapter in {folder.name} does not fit on {name} ({first_line(error)[:-1]}). "
             "Load it onto the model that it was trained on."
         ) from error
+    check_finite(model, f"the adapter in {folder.name}")
+    return model, tokenizer
 
 
 def check_adapter(folder: Path) -> None:
-    """Raises ModelError if the folder lacks a file of an adapter or the weights are damaged."""
+    """Raises ModelError if the folder lacks a file of an adapter or if one of them is damaged."""
     for file in (CONFIG, WEIGHTS):
-        if not (folder / file).exists():
+        if not (folder / file).is_file():
             raise ModelError(
                 f"{folder} holds no {file}, so it is no adapter. Name the folder that save_adapter wrote."
             )
+    check_kind(folder / CONFIG)
     check_safetensors(folder / WEIGHTS)
+
+
+def check_kind(file: Path) -> None:
+    """Raises ModelError if the file is no JSON object, or names no kind of adapter that peft knows."""
+    from peft import PeftType
+
+    try:
+        kind = read_object(file).get("peft_type")
+    except UnknownModel as error:
+        raise ModelError(f"{error} Save the adapter again.") from error
+    if kind not in [known.value for known in PeftType]:
+        raise ModelError(
+            f'{file} must say which kind of adapter it is, for example peft_type "LORA"; it says {shown(kind)}. '
+            "Save the adapter again."
+        )

@@ -5,20 +5,27 @@
     with whole_file("checkpoint.pt") as draft:      # one file
         torch.save(state, draft)
 
-A disk that is full in the middle, an error or an interrupt leaves what was there before as it was.
+A disk that is full in the middle, an error or an interrupt leaves what was there before as it was. Two programs that
+save to one place at once both end well: each has a draft of its own, and what stays is all of the later one.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 MB = 10**6
+DAY = 24 * 3600
+DRAFT, LOCK = ".part", ".saving"
+PATIENCE = 10.0  # seconds
 
 
 class SaveError(Exception):
@@ -34,16 +41,28 @@ def whole(folder: str | Path) -> Iterator[Path]:
 
     Raises SaveError if the disk is full or the folder cannot be written.
     """
-    folder = Path(folder)
-    draft = folder.with_name(f".{folder.name}.part")
-    with explained(folder):
-        shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
-        try:
-            draft.mkdir(parents=True)
-            yield draft
-            put_in_place(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    folder = Path(folder).resolve()  # "." has no name of its own
+    with explained(folder), draft_beside(folder) as draft:
+        yield draft
+        put_in_place(draft, folder)
+
+
+@contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """An empty folder of one's own on the disk of `target`; gone when the block ends. Those that a killed program left
+    a day ago go too."""
+    parent, prefix = target.parent, f".{target.name}."
+    if not parent.exists():
+        parent.mkdir(parents=True, exist_ok=True)
+    for old in parent.glob(f"{glob.escape(prefix)}*{DRAFT}"):
+        with suppress(OSError):  # another program may remove it at the same time
+            if time.time() - old.stat().st_mtime > DAY:
+                shutil.rmtree(old, ignore_errors=True)
+    draft = Path(tempfile.mkdtemp(prefix=prefix, suffix=DRAFT, dir=parent))
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def put_in_place(draft: Path, folder: Path) -> None:
@@ -52,8 +71,30 @@ def put_in_place(draft: Path, folder: Path) -> None:
         with file.open("rb+") as opened:
             sync(opened)
     folder.mkdir(exist_ok=True)
-    for file in files:
-        os.replace(file, folder / file.name)
+    with turn(folder):  # or the files of two programs would be mixed
+        for file in files:
+            os.replace(file, folder / file.name)
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Programs go through the block one after the other. A lock of a program that was killed is taken over in the end:
+    the block is a few renamings, and nobody needs PATIENCE seconds for them."""
+    lock = folder / LOCK
+    patient_until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            lock.mkdir()  # of many that try, one succeeds, on every system
+            break
+        except FileExistsError:
+            if time.monotonic() > patient_until:
+                break
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.rmdir()
 
 
 @contextmanager
@@ -62,16 +103,13 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
 
     The one for torch.save, which says of a path only that it found an "unexpected pos".
     """
-    path = Path(path)
-    draft = path.with_name(path.name + ".part")
-    with explained(path):
-        try:
-            with draft.open("wb") as opened:
-                yield opened
-                sync(opened)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+    path = Path(path).resolve()
+    with explained(path), draft_beside(path) as folder:
+        draft = folder / "draft"
+        with draft.open("wb") as opened:
+            yield opened
+            sync(opened)
+        os.replace(draft, path)
 
 
 def sync(opened: BinaryIO) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,13 +59,31 @@ def batches(
 ) -> Iterator[dict]:
     """Endless micro-batches of `size` pairs, shuffled anew each time round; `device` as in collate.
 
+    Fewer pairs than `size`, as in a student's own short file, are one batch, which every step takes; a warning says so.
+    What is left over at the end of a round waits for the next shuffle.
+
     `Training` moves a batch to its model. Who calls a model directly names the model's device here.
+
+    Raises ValueError if there is no pair or `size` is below 1.
     """
-    rows, dice = [encode_pair(tokenizer, pair) for pair in pairs], random.Random(seed)
+    if not pairs:
+        raise ValueError("there is no pair to train on; give at least one.")
+    if size < 1:
+        raise ValueError(f"size must be a whole number of at least 1, the pairs of a batch; got {size!r}.")
+    if len(pairs) < size:
+        message = f"{len(pairs)} pairs do not fill a batch of {size}: every step takes all {len(pairs)}."
+        warnings.warn(message, stacklevel=2)
+    rows = [encode_pair(tokenizer, pair) for pair in pairs]
+    groups = shuffled_groups(rows, min(size, len(rows)), random.Random(seed))
+    return (collate(tokenizer, group, device) for group in groups)
+
+
+def shuffled_groups(rows: list, size: int, dice: random.Random) -> Iterator[list]:
+    """Endless groups of `size` of the rows, each row at most once a round. `rows` are shuffled in place."""
     while True:
         dice.shuffle(rows)
         for start in range(0, len(rows) - size + 1, size):
-            yield collate(tokenizer, rows[start : start + size], device)
+            yield rows[start : start + size]
 
 
 def trainable(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from coursekit.models import trouble
 
-TINY = Path(__file__).parent / "tiny"
+TINY = trouble.TINY
 QUANTIZATIONS = ("nf4", "fp4", "int8")
 
 
@@ -39,7 +39,7 @@ def load(
     Raises trouble.ModelError with the remedy if the model cannot be had, does not fit or is damaged, ValueError for an
     unknown dtype or quantization.
     """
-    device = device or default_device()
+    name, device = trouble.check_name(name), device or default_device()
     dtype = _dtype(dtype or ("float32" if device == "cpu" else "bfloat16"))
     if quantization not in (None, *QUANTIZATIONS):
         raise ValueError(
@@ -50,9 +50,14 @@ def load(
     place = str(TINY) if name == "tiny" else os.path.expanduser(name)
     if os.path.isdir(place):
         trouble.check_files(Path(place))
+    if name == "tiny":
+        trouble.check_own()
     with quiet(progress=name != "tiny"):
+        if quantization:
+            trouble.check_bitsandbytes(quantization, device)
         model, tokenizer = _load(name, place, dtype, device, quantization)
     trouble.check_tokenizer(model, tokenizer, name)
+    trouble.check_finite(model, name)
     keep_trainable(model)
     return model.eval(), tokenizer
 
@@ -67,13 +72,14 @@ def default_device() -> str:
 def _load(name: str, place: str, dtype, device: str, quantization: str | None):
     from transformers import AutoConfig, AutoTokenizer
 
-    here = {"local_files_only": os.path.isdir(place) or not hub_answers()}
-    with trouble.explained(name, "model"):
+    local = os.path.isdir(place)
+    here = {"local_files_only": local or not hub_answers()}
+    with trouble.explained(name, "model", local):
         config = AutoConfig.from_pretrained(place, **here)
         trouble.check_memory(config, dtype, device, quantization, name)
         model, loading = _load_model(place, dtype, device, quantization, here)
     trouble.check_complete(loading, name)
-    with trouble.explained(name, "tokenizer"):
+    with trouble.explained(name, "tokenizer", local):
         return model, AutoTokenizer.from_pretrained(place, **here)
 
 
@@ -166,13 +172,6 @@ def _load_model(place: str, dtype, device: str, quantization: str | None, option
 
 def _quantization_config(quantization: str, dtype):
     """The library's own record; the settings are those of the QLoRA paper (Dettmers et al. 2023, section 3)."""
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise trouble.ModelError(
-            f"quantization={quantization!r} needs bitsandbytes, which is not installed: pip install bitsandbytes. "
-            "Without it the model loads with quantization=None."
-        )
     from transformers import BitsAndBytesConfig
 
     if quantization == "int8":

@@ -40,6 +40,10 @@ def _pair(line: bytes, place: str) -> Pair:
         raise ValueError(
             f"{place}: no JSON ({error.msg} at column {error.colno}). One object a line."
         ) from error
+    except RecursionError:
+        raise ValueError(f"{place}: its brackets are nested too deeply. One flat object a line.") from None
+    except ValueError as error:  # Python refuses to read an integer of more than 4,300 digits
+        raise ValueError(f"{place}: a number of thousands of digits. Write text, in quotes.") from error
     if not isinstance(record, dict):
         raise ValueError(
             f"{place}: expected an object with {' and '.join(FIELDS)}, got {type(record).__name__}."

@@ -5,12 +5,19 @@ A student reads: what was expected, what came, what to do. Whatever is not fores
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coursekit.memory.config import MOST_LAYERS, UnknownModel, read_config, shown
+
 GB = 10**9
+TINY = Path(__file__).parent / "tiny"
+# of tiny/model.safetensors; whoever makes the model anew writes the new one here
+TINY_SHA256 = "96004a9bf5d8039f951a81f40d2940144969a2f67d4054758427226b6e37f15a"
 BITS = {"nf4": 4.127, "fp4": 4.127, "int8": 8}  # a weight of a linear layer, scales included
 OWN = 'MODEL = "tiny" is part of the course and needs no network.'
 
@@ -22,10 +29,26 @@ class ModelError(Exception):
 # ---------------------------------------------------------------- before it is loaded
 
 
+def check_name(name) -> str:
+    """The name as text. Raises ModelError if it is none."""
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ModelError(
+            f"a model is named by a text such as a folder or an id of the hub; got {shown(name)}. {OWN}"
+        )
+    return name
+
+
 def check_device(device: str) -> None:
-    """Raises ModelError for a GPU that torch cannot use."""
+    """Raises ModelError for a device that torch does not know, or a GPU that it cannot use."""
     import torch
 
+    try:
+        known = isinstance(device, str) and torch.device(device)
+    except RuntimeError:
+        known = False
+    if not known:
+        raise ModelError(f'device must be a text such as "cpu", "cuda" or "cuda:1"; got {shown(device)}.')
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(
             f'device is {device!r}, and torch finds no GPU here. Leave it out, or write device="cpu".'
@@ -41,12 +64,55 @@ def check_place(name: str) -> None:
         )
 
 
+def check_bitsandbytes(quantization: str, device: str) -> None:
+    """Raises ModelError if bitsandbytes is not installed, or cannot quantise anything on the device."""
+    without = "Without it the model loads with quantization=None."
+    try:
+        _quantise_something(quantization, device)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"quantization={quantization!r} needs {error.name}, which is not installed: pip install {error.name} "
+            f"(in a notebook %pip install {error.name}, then restart its kernel). {without}"
+        ) from error
+    except Exception as error:  # a library that does not fit the machine may raise anything
+        raise ModelError(
+            f"quantization={quantization!r} needs bitsandbytes, which is installed and does not work on {device}: "
+            f"{first_line(error)} Install it again: pip install --force-reinstall bitsandbytes. {without}"
+        ) from error
+
+
+def _quantise_something(quantization: str, device: str) -> None:
+    import torch
+    from bitsandbytes import functional
+
+    zeros = torch.zeros(1, 64, dtype=torch.float16, device=device)
+    if quantization == "int8":
+        functional.int8_vectorwise_quant(zeros)
+    else:
+        functional.quantize_4bit(zeros, quant_type=quantization, compress_statistics=True)
+
+
+def check_own() -> None:
+    """Raises ModelError if the weights of the embedded model are not those that the course was made with."""
+    if hashlib.sha256((TINY / "model.safetensors").read_bytes()).hexdigest() != TINY_SHA256:
+        raise ModelError(
+            "model.safetensors of the embedded model is not the one that belongs to the course: some of its bytes have "
+            "changed. Get it back with: git checkout coursekit/models/tiny"
+        )
+
+
 def check_files(folder: Path) -> None:
-    """Raises ModelError if the folder lacks a file or a safetensors file is damaged."""
-    if not (folder / "config.json").exists():
+    """Raises ModelError if the folder lacks a file, or if one is damaged or cannot be read to its end."""
+    for file in sorted(folder.iterdir()):
+        if not (file.is_file() or file.is_dir()):  # a library would wait for a pipe for ever
+            raise ModelError(
+                f"{file} is not a regular file, nor a link to one. Copy the model's files again."
+            )
+    if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} holds no config.json, so it is no model folder. Name the folder that has it."
         )
+    check_config(folder / "config.json")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
@@ -54,6 +120,19 @@ def check_files(folder: Path) -> None:
         )
     for file in files:
         check_safetensors(file)
+
+
+def check_config(file: Path) -> None:
+    """Raises ModelError if the file holds no object, or asks for so many layers that making them would take hours."""
+    try:
+        config = read_config(file)
+    except UnknownModel as error:
+        raise ModelError(f"{error} Copy it again.") from error
+    layers = config.get("num_hidden_layers", config.get("n_layer"))
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise ModelError(
+            f"{file} asks for {shown(layers)} layers; {MOST_LAYERS:,} are the most. Copy it again."
+        )
 
 
 def check_safetensors(file: Path) -> None:
@@ -64,7 +143,7 @@ def check_safetensors(file: Path) -> None:
         with safe_open(file, framework="pt"):
             pass
     except (SafetensorError, OSError) as error:
-        own = file.parent == Path(__file__).parent / "tiny"
+        own = file.parent == TINY
         raise ModelError(
             f"{file.name} is damaged ({error}; {file.stat().st_size:,} bytes). "
             + ("Get it back with: git checkout coursekit/models/tiny" if own else "Copy it again.")
@@ -112,13 +191,38 @@ def free_bytes(device: str) -> int:
 
 
 def check_complete(loading: dict, name: str) -> None:
-    """Raises ModelError if weights were missing: transformers fills them with random numbers and goes on."""
-    missing = sorted(loading["missing_keys"])
+    """Raises ModelError if weights were missing or too many: transformers fills the first with random numbers, leaves
+    the others out, and goes on."""
+    missing, unexpected = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
+    foreign = "config.json and the weights do not belong together. Take both from the same place."
     if missing:
         raise ModelError(
-            f"{len(missing)} weights of {name} are not in its files, {missing[0]} the first: config.json and the "
-            "weights do not belong together. Take both from the same place."
+            f"{len(missing)} weights of {name} are not in its files, {missing[0]} the first: {foreign}"
         )
+    if unexpected:
+        raise ModelError(
+            f"{len(unexpected)} weights in the files of {name} have no place in the model, {unexpected[0]} the first: "
+            f"{foreign}"
+        )
+
+
+def check_finite(model, name: str) -> None:
+    """Raises ModelError that names the first weight with NaN or infinity in it, or in the scales of its codes."""
+    for weight, parameter in model.named_parameters():
+        if not all(values.isfinite().all() for values in _numbers(parameter)):
+            raise ModelError(
+                f"{weight} of {name} holds numbers that are not finite, so every answer would be NaN: the file is "
+                "damaged, or its training diverged. Copy it again."
+            )
+
+
+def _numbers(parameter) -> Iterator:
+    """The floating-point tensors of a weight: itself, or what bitsandbytes keeps of it beside the codes."""
+    state = getattr(parameter, "quant_state", None)
+    scales = (state.absmax, state.offset, getattr(state.state2, "absmax", None)) if state else ()
+    for values in (parameter, getattr(parameter, "SCB", None), *scales):
+        if values is not None and values.is_floating_point() and not values.is_meta:
+            yield values
 
 
 def check_tokenizer(model, tokenizer, name: str) -> None:
@@ -136,16 +240,25 @@ def check_tokenizer(model, tokenizer, name: str) -> None:
 
 
 @contextmanager
-def explained(name: str, part: str) -> Iterator[None]:
-    """Puts the errors of the hub and of damaged files into words; `part` says what is being loaded."""
+def explained(name: str, part: str, local: bool = False) -> Iterator[None]:
+    """Puts the errors of the hub and of damaged files into words; `part` says what is being loaded.
+
+    local   it comes from a folder, so any error that the libraries raise is about what the files say
+    """
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(reason(name, part, error)) from error
+    except ModelError:
+        raise
+    except Exception as error:
+        if not local and not isinstance(error, (OSError, ValueError, RuntimeError, ImportError)):
+            raise
+        said = f"{error} {error.__cause__ or ''}".lower()
+        of_the_hub = None if local else hub_reason(name, said)
+        raise ModelError(of_the_hub or reason(name, part, error, said, local)) from error
 
 
-def reason(name: str, part: str, error: Exception) -> str:
-    said = f"{error} {error.__cause__ or ''}".lower()
+def hub_reason(name: str, said: str) -> str | None:
+    """What the hub's refusal means; None if it was not the hub."""
     if "gated" in said or "401" in said or "403" in said:
         return (
             f"{name} is gated: its owner asks you to accept a licence. Accept it on the model's page, then log in with "
@@ -156,6 +269,11 @@ def reason(name: str, part: str, error: Exception) -> str:
             f"{name} is not on this machine, and the hub cannot be reached. Go online once to fetch it, or name a "
             f"local folder. {OWN}"
         )
+    return None
+
+
+def reason(name: str, part: str, error: Exception, said: str, local: bool) -> str:
+    """What an error of the libraries means; `said` is all of its text in small letters."""
     if "mismatched" in said:
         return (
             f"the weights of {name} have other sizes than its config.json says (the table above names them). Take "
@@ -163,11 +281,25 @@ def reason(name: str, part: str, error: Exception) -> str:
         )
     if "out of memory" in said or "not enough memory" in said:
         return f"the memory ended while {name} was loaded. Take a smaller model, or close other programs."
+    if "bitsandbytes" in said:
+        return (
+            f"bitsandbytes cannot quantise {name} here: {first_line(error)} Load it with quantization=None."
+        )
     if part == "tokenizer":
         return f"the tokenizer of {name} is missing or damaged: {first_line(error)} Copy its files again."
-    return f"{name} could not be loaded: {first_line(error)} Check the name, or the files it stands for."
+    remedy = (
+        "Look for that in its config.json, or copy its files again."
+        if local
+        else "Check the name, or the files it stands for."
+    )
+    return f"{name} could not be loaded: {first_line(error)} {remedy}"
 
 
 def first_line(error: Exception) -> str:
-    line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" :")
+    """The first line that says something, with a full stop; the kind of error too where Python says only a word."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    headed = lines[0].endswith(":") and len(lines) > 1  # huggingface_hub: "Validation error for field 'x':"
+    line = re.sub(r"^\w+Error: ", "", lines[1]) if headed else lines[0].rstrip(" :")
+    if " " not in line:
+        line = f"{type(error).__name__} {line}".rstrip()
     return line if line.endswith(".") else line + "."

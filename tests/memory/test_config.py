@@ -101,7 +101,6 @@ def asked(path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("config", "changes", "words"), FIELDS.values(), ids=FIELDS)
 def test_a_wrong_field_is_named_with_what_came(tmp_path, config, changes, words):
     """From a dictionary and from a file, by the planner and by its command."""
@@ -113,7 +112,6 @@ def test_a_wrong_field_is_named_with_what_came(tmp_path, config, changes, words)
     assert status == 2 and said.startswith("Error: ") and said.count("\n") == 1
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("content", "words"), FILES.values(), ids=FILES)
 def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
     file = tmp_path / "config.json"
@@ -124,7 +122,6 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
     assert status == 2 and said.startswith("Error: ") and said.count("\n") == 1
 
 
-@pytest.mark.timeout(60)
 def test_what_is_no_regular_file_is_not_read(tmp_path):
     """/dev/zero never ends, and a pipe that nobody writes to never begins; Windows has neither."""
     (tmp_path / "folder" / "config.json").mkdir(parents=True)
@@ -135,7 +132,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path):
         paths += [tmp_path, tmp_path / "zero", "/dev/zero", "/dev/null"]
     for path in paths:
         status, said = asked(path)
-        assert status == 2 and "it is not a regular file; name a config.json" in said
+        assert status == 2 and "it is not a regular file; name one, or the folder" in said
 
 
 def test_a_name_that_is_no_text_is_printed(tmp_path):

@@ -79,6 +79,50 @@ def test_weights_cut_off_are_damaged(saved):
         adapter.load_adapter(saved)
 
 
+ODD = {
+    "an array": "[]",
+    "of nothing": "{}",
+    "a number": "5",
+    "cut off": '{"peft_type": "LO',
+    "of an unknown kind": '{"peft_type": "NOPE"}',
+    "of a kind that is a list": '{"peft_type": ["LORA"]}',
+    "too deep": "[" * 100_000,
+    "with a rank in words": '{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": "x", "target_modules": ["q_proj"]}',
+    "with no rank": '{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 0, "target_modules": ["q_proj"]}',
+    "with targets that are none": '{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "target_modules": 3}',
+    "of an unknown task": '{"peft_type": "LORA", "task_type": "NOPE", "r": 2, "target_modules": ["q_proj"]}',
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_an_odd_adapter_config_is_a_sentence(saved, text):
+    (saved / adapter.CONFIG).write_text(text)
+    with pytest.raises(
+        ModelError, match=r"adapter_config\.json|the adapter in assistant does not fit on tiny"
+    ):
+        adapter.load_adapter(saved)
+
+
+def test_an_adapter_with_nan_is_refused(saved):
+    from safetensors.torch import load_file, save_file
+
+    matrices = load_file(saved / adapter.WEIGHTS)
+    next(iter(matrices.values())).view(-1)[0] = math.nan
+    save_file(matrices, saved / adapter.WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"lora_.* of the adapter in assistant holds numbers that are not finite"
+    ):
+        adapter.load_adapter(saved)
+
+
+def test_the_folder_one_is_in_can_be_saved_to(adapted, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    adapter.save_adapter(adapted, ".")
+    assert {adapter.CONFIG, adapter.WEIGHTS} <= {path.name for path in (tmp_path / "here").iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 def test_an_adapter_of_another_base_is_refused(tmp_path):
     """One with other sizes, and one whose layers the model does not have."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM

@@ -1,6 +1,11 @@
 """Files written whole or not at all: a full disk, an error or an interrupt leaves what was there."""
 
 import errno
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -93,3 +98,91 @@ def test_a_folder_under_a_file_is_refused_in_words(tmp_path):
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(files.SaveError, match="Not a directory"), files.whole(tmp_path / "notes" / "a"):
         pass
+
+
+SAVER = """if True:
+    import sys
+    from coursekit.models import files
+    folder, name = sys.argv[1:]
+    for number in range(60):
+        with files.whole(folder) as draft:
+            for part in ("weights", "config", "notes"):
+                (draft / part).write_text(f"{name} {number} " * 2000)
+        with files.whole_file(folder + ".pt") as draft:
+            draft.write(f"{name} {number} ".encode() * 2000)
+"""
+
+
+def whole_and_of_one(folder, savers):
+    """Every file is whole, and all are of one saver's last time."""
+    texts = [(folder / part).read_text() for part in ("weights", "config", "notes")]
+    said = " ".join(texts[0].split()[:2])
+    assert said.split()[0] in savers and texts == [f"{said} " * 2000] * 3
+    assert {path.name for path in folder.iterdir()} == {"weights", "config", "notes"}
+
+
+def test_two_programs_that_save_to_one_folder_lose_nothing(tmp_path):
+    """Sixty times each, at the same time: both end well, and what is there is all of one of them."""
+    folder, savers = tmp_path / "assistant", ("one", "two", "three")
+    running = [subprocess.Popen([sys.executable, "-c", SAVER, folder, name]) for name in savers]
+    assert [program.wait(timeout=300) for program in running] == [0, 0, 0]
+    whole_and_of_one(folder, savers)
+    assert len((tmp_path / "assistant.pt").read_text().split()) == 4000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["assistant", "assistant.pt"]
+
+
+def test_two_threads_that_save_to_one_folder_lose_nothing(tmp_path):
+    def save(name):
+        for number in range(20):
+            with files.whole(tmp_path / "assistant") as draft:
+                for part in ("weights", "config", "notes"):
+                    (draft / part).write_text(f"{name} {number} " * 2000)
+
+    savers = ("one", "two", "three", "four")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, savers))
+    whole_and_of_one(tmp_path / "assistant", savers)
+
+
+def test_two_drafts_of_one_folder_are_two(earlier):
+    with files.whole(earlier) as first, files.whole(earlier) as second:
+        assert first != second
+        (first / "weights").write_text("first")
+        (second / "weights").write_text("second")
+    assert contents(earlier)["weights"] == "first"  # its block ended last
+
+
+def test_the_folder_one_is_in_and_its_parent_can_be_saved_to(earlier, monkeypatch):
+    (earlier / "inner").mkdir()
+    for place, here in ((".", earlier), ("..", earlier / "inner"), ("../assistant", earlier)):
+        monkeypatch.chdir(here)
+        with files.whole(place) as draft:
+            (draft / "weights").write_text(place)
+        assert (earlier / "weights").read_text() == place
+    with (
+        pytest.raises(files.SaveError, match="assistant could not be saved"),
+        files.whole_file(earlier) as draft,
+    ):
+        draft.write(b"a file over a folder")
+    assert [path.name for path in earlier.parent.iterdir()] == ["assistant"]
+
+
+def test_a_lock_that_was_left_behind_does_not_stop_anybody(earlier, monkeypatch):
+    """Of a program that was killed between two renamings."""
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    (earlier / files.LOCK).mkdir()
+    with files.whole(earlier) as draft:
+        (draft / "weights").write_text("new")
+    assert contents(earlier) == {"weights": "new", "notes": "mine"}
+
+
+def test_drafts_that_were_left_behind_go_after_a_day(earlier):
+    """Of a program that was killed while it saved; one that still saves is younger."""
+    old, young = (earlier.parent / f".assistant.{name}{files.DRAFT}" for name in ("old", "young"))
+    for draft in (old, young):
+        draft.mkdir()
+        (draft / "weights").write_text("half")
+    os.utime(old, (time.time() - 2 * files.DAY,) * 2)
+    with files.whole(earlier) as draft:
+        (draft / "weights").write_text("new")
+    assert not old.exists() and young.exists()

@@ -1,10 +1,15 @@
 """Fine-tuning with the libraries: only the answer is a target; each method trains what it should and learns."""
 
+import json
+
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from coursekit.models import finetune, task
 from coursekit.models.load import load
+from coursekit.models.pairs import read_pairs
 from coursekit.training import IGNORED
 
 
@@ -36,6 +41,49 @@ def test_batches_go_through_all_pairs_before_one_comes_again(tiny):
     batches = finetune.batches(tokenizer, task.pairs("train", 12), size=4)
     seen = [tuple(row.tolist()) for _ in range(3) for row in next(batches)["input_ids"]]
     assert len({tuple(i for i in row if i != tokenizer.pad_token_id) for row in seen}) == 12
+
+
+def first_words(batch) -> list[tuple]:
+    return [
+        tuple(ids[mask.bool()].tolist())
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*do not fill a batch")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(1, 9), size=st.integers(1, 20), rounds=st.integers(1, 3))
+def test_any_number_of_pairs_gives_batches(tiny, count, size, rounds):
+    """Never fewer than there can be, never the same pair twice in a round; a batch of all where they are few."""
+    _, tokenizer = tiny
+    batches, rows = finetune.batches(tokenizer, task.pairs("train", count), size), min(size, count)
+    for _ in range(rounds):
+        seen = [words for _ in range(count // rows) for words in first_words(next(batches))]
+        assert len(seen) == len(set(seen)) == count // rows * rows
+
+
+def test_few_pairs_are_said_to_be_few(tiny):
+    with pytest.warns(UserWarning, match="3 pairs do not fill a batch of 16: every step takes all 3"):
+        assert len(next(finetune.batches(tiny[1], task.pairs("train", 3)))["labels"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "words"), [(0, 4, "no pair to train on"), (3, 0, "size must be"), (3, -2, "-2")]
+)
+def test_no_pairs_and_no_size_are_refused_at_once(tiny, count, size, words):
+    with pytest.raises(ValueError, match=words):
+        finetune.batches(tiny[1], task.pairs("train", count), size)
+
+
+def test_ten_lines_of_ones_own_train_with_a_batch_of_sixteen(tmp_path, one_thread):
+    """As on the Start page: the file is read, an adapter learns from it, the run ends, and the loss falls."""
+    lines = [json.dumps({"prompt": p.prompt, "response": p.response}) for p in task.pairs("train", 10)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    model, tokenizer = finetune.trainable("lora")
+    with pytest.warns(UserWarning, match="10 pairs do not fill a batch of 16"):
+        run = finetune.training(model, tokenizer, read_pairs(tmp_path / "pairs.jsonl"), steps=4, rate=1e-3)
+    assert run.go() and len(run.history) == 4
+    assert run.history[-1].loss < run.history[0].loss
 
 
 @pytest.mark.parametrize(("method", "trained"), [("full", "all"), ("lora", "lora_"), ("qlora", "lora_")])

@@ -1,6 +1,7 @@
 """One call loads any model; what is wrong is said in a sentence, and nothing is half loaded."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -47,10 +48,42 @@ def test_quantised_to_four_bits():
     assert 0 < (a - b).abs().sum(-1).mean() / 2 < 0.2  # total variation distance, averaged over positions
 
 
-def test_a_missing_bitsandbytes_is_named(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"needs bitsandbytes, which is not installed: pip install"):
+@pytest.mark.parametrize("quantization", ["nf4", "fp4", "int8"])
+def test_a_missing_bitsandbytes_is_named_with_what_to_install(monkeypatch, quantization):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # its import then fails as if it were not there
+    words = (
+        r"needs bitsandbytes, which is not installed: pip install bitsandbytes \(in a notebook %pip install"
+    )
+    with pytest.raises(ModelError, match=words):
+        load("tiny", quantization=quantization)
+    assert load("tiny")  # and nothing else needs it
+
+
+def test_a_bitsandbytes_that_does_not_start_is_named(monkeypatch, tmp_path):
+    """A wheel of another platform: its library cannot be opened."""
+    (tmp_path / "bitsandbytes.py").write_text("raise OSError('libbitsandbytes.so: wrong ELF class')")
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"does not work on cpu: libbitsandbytes\.so: wrong ELF class\. Install it again"
+    ):
         load("tiny", quantization="nf4")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "first"), [("nf4", "quantize_4bit"), ("int8", "int8_vectorwise_quant")]
+)
+def test_a_bitsandbytes_without_a_backend_is_named(monkeypatch, quantization, first):
+    """What its releases for some machines, which have no library of their own, answer to the first call."""
+
+    def refuse(*arguments, **options):
+        raise RuntimeError(
+            "Attempted to use bitsandbytes native library functionality but it's not available."
+        )
+
+    monkeypatch.setattr(f"bitsandbytes.functional.{first}", refuse)
+    with pytest.raises(ModelError, match=r"does not work on cpu: Attempted to use .* with quantization=None"):
+        load("tiny", quantization=quantization)
 
 
 def test_a_damaged_folder_is_refused_before_anything_is_loaded(folder, monkeypatch):
@@ -110,3 +143,19 @@ def test_behind_a_proxy_the_hub_is_not_asked_directly(monkeypatch):
 def test_unknown_options_are_refused(arguments):
     with pytest.raises(ValueError, match="got"):
         load("tiny", **arguments)
+
+
+@pytest.mark.parametrize("device", ["nope", 5, "cuda:x", ["cpu"]])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(ModelError, match="device must be a text such as"):
+        load("tiny", device=device)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", " ", b"tiny", ["tiny"], "a\0b"])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ModelError, match=r"a model is named by a text .* got .*MODEL = \"tiny\""):
+        load(name)
+
+
+def test_a_path_is_a_name(folder):
+    assert load(folder)[0].num_parameters() == load(str(folder))[0].num_parameters()

@@ -23,6 +23,12 @@ def test_pairs_are_read(tmp_path):
         (b'{"prompt": "p", "response": 3}', "line 2: 'response' must be text in quotes, got int"),
         (b'{"prompt": " ", "response": "r"}', "line 2: 'prompt' is empty"),
         (b'{"prompt": "\xff", "response": "r"}', "line 2: byte 13 is not UTF-8"),
+        (b"[" * 100_000, "line 2: its brackets are nested too deeply. One flat object a line"),
+        (b'{"prompt":' * 100_000, "line 2: its brackets are nested too deeply"),
+        (
+            b'{"prompt": ' + b"9" * 5000 + b"}",
+            "line 2: a number of thousands of digits. Write text, in quotes",
+        ),
         (b'{"prompt": "ab\\ud83d", "response": "r"}', "line 2: 'prompt' has half of a character at 3"),
     ],
 )
