@@ -84,7 +84,7 @@ def test_options_of_the_set_up_are_those_that_it_has():
 
 
 def test_the_disk_it_asks_for_is_what_the_set_up_asks_for():
-    assert f"{checks.ENVIRONMENT_BYTES // 10**9} GB with the tests" in README
+    assert f"{checks.ENVIRONMENT_BYTES // 10**9} GB of free disk" in README
     assert re.search(rf"CUDA libraries\s+add {checks.CUDA_BYTES // 10**9} GB", README)
 
 

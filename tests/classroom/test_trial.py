@@ -63,3 +63,16 @@ def test_packages_that_compute_wrongly_fail():
     trial.expect(64, 64)
     with pytest.raises(ValueError, match="it computes 63 where 64 is right"):
         trial.expect(63, 64)
+
+
+def test_peft_is_tried_by_giving_a_layer_an_adapter(monkeypatch):
+    """An import alone succeeds beside Colab's torchao, which peft refuses at the first layer."""
+    from peft.tuners.lora import torchao
+
+    def refuse():
+        raise ImportError("Found an incompatible version of torchao.")
+
+    trial.adapt()
+    monkeypatch.setattr(torchao, "is_torchao_available", refuse)
+    with pytest.raises(ImportError, match="torchao"):
+        trial.adapt()
