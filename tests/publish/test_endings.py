@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -23,7 +25,7 @@ PROGRAM = """if True:
     def main(): pass
 
     @main.command()
-    def speak(): click.echo("\\u2713 " + "x" * 100)
+    def speak(): print("\\u2713 " + "x" * 100)  # buffered until the command ends
 
     main(["speak"])
 """
@@ -62,6 +64,17 @@ def test_what_can_be_foreseen_is_a_sentence_and_a_status(error, status, words):
     assert code == status and words in output
 
 
+if os.name != "nt":  # there os.kill ends the process at once
+
+    def test_sigterm_between_notebooks_is_told_too():
+        def wait():
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(60)
+
+        result = CliRunner().invoke(command_that(wait), ["go"])
+        assert result.exit_code == 143 and "Stopped" in result.output
+
+
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("x"), OSError(errno.EACCES, "no"), ModuleNotFoundError("x")]
 )
@@ -81,13 +94,14 @@ def test_where_no_file_can_be_written_the_traceback_is_printed(monkeypatch, tmp_
 
 
 def run_program(**options):
-    return subprocess.run([sys.executable, "-c", PROGRAM], timeout=120, **options)
+    environment = {**os.environ, **options.pop("env", {})}
+    environment.pop("PYTHONUNBUFFERED", None)  # what is buffered is written, and lost, at the very end
+    return subprocess.run([sys.executable, "-c", PROGRAM], timeout=120, env=environment, **options)
 
 
 def test_a_stream_that_lacks_a_character_gets_a_question_mark(tmp_path):
     """A file on Windows: cp1252 has no check mark."""
-    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
-    result = run_program(capture_output=True, env=environment)
+    result = run_program(capture_output=True, env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert (result.returncode, result.stderr) == (0, b"") and result.stdout.startswith(b"? xxx")
 
 

@@ -14,7 +14,15 @@ from coursekit.classroom.verdict import VERDICT_MIME
 from coursekit.publish.execute import Run
 from coursekit.publish.kernel import Limits
 from coursekit.publish.sources import CourseError
-from coursekit.publish.verdicts import WHAT_THIS_IS, as_dict, check_notebook, judged, show, verdicts_of
+from coursekit.publish.verdicts import (
+    WHAT_THIS_IS,
+    as_dict,
+    check_notebook,
+    judged,
+    read_notebook,
+    show,
+    verdicts_of,
+)
 
 
 @pytest.fixture
@@ -146,6 +154,14 @@ def test_an_errors_own_words_are_cut():
     run.notebook.cells[0].outputs.append(error)
     (found,) = judged(run, Limits()).errors
     assert len(found.words) == 500
+
+
+def test_old_outputs_are_not_looked_at(tmp_path):
+    """They are thrown away anyway, and another program may have written them."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    notebook.cells[0].outputs = [{"output_type": "stream", "name": "stdout", "text": 5}]
+    (tmp_path / "mine.ipynb").write_text(json.dumps(notebook))
+    assert read_notebook(tmp_path / "mine.ipynb").cells[0].outputs == []
 
 
 def test_what_is_no_notebook_is_said(tmp_path):
