@@ -156,7 +156,7 @@ def test_formats_round_and_encode_as_on_the_cpu(name):
     fmt, x = getattr(spec, name), torch.linspace(-400, 400, 999)
     assert torch.equal(*on_both(lambda device: round_to(x.to(device), fmt)))
     assert torch.equal(*on_both(lambda device: decode(encode(x.to(device), fmt), fmt)))
-    assert torch.equal(*on_both(lambda device: partial_sums(x[:20].to(device), fmt)))
+    assert torch.equal(*on_both(lambda device: partial_sums(x[480:500].to(device), fmt)))
 
 
 @pytest.mark.parametrize("name", ["MXFP8_E4M3", "MXFP4", "NVFP4"])

@@ -208,6 +208,7 @@ def register() -> None:
     """Make the device; once in a process."""
     backend_registration._setup_privateuseone_for_python_backend(NAME, SECOND)
     _fallback.fallback(run_on_cpu, "PrivateUse1")
+    _fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     for name, overload in NAMED.items():
         op = getattr(getattr(torch.ops.aten, name.split(".")[0]), overload)
         _named.impl(name, partial(run_on_cpu, op), "PrivateUse1")

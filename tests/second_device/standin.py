@@ -115,6 +115,11 @@ def test_training_goes_the_way_it_goes_on_the_cpu(options):
     torch.testing.assert_close(weights["cpu"], weights[NAME])
 
 
+def test_a_region_of_autocast_casts_nothing():
+    with torch.autocast(NAME, torch.bfloat16):
+        assert (HERE @ HERE).dtype == torch.float32
+
+
 def test_random_numbers_are_its_own():
     torch.manual_seed(3)
     first, before = torch.rand(4, device=NAME), torch.get_rng_state()
