@@ -12,24 +12,58 @@ ENVIRONMENT_BYTES = 3 * GB
 CUDA_BYTES = 6 * GB  # what torch's CUDA build brings on top, on Linux with an NVIDIA GPU
 
 
+# The oldest systems for which torch 2.13 and bitsandbytes 0.50 have builds.
+OLDEST_MACOS, OLDEST_GLIBC = (14, 0), (2, 28)
+OTHERWISE = (
+    "Without it: open the course on Colab, or read the notebooks, which are committed with their results."
+)
+
+
 def check_system():
-    """Raises Missing where torch or bitsandbytes has no wheel; pip would only say that it found no version."""
-    machine = platform.machine().lower()
+    """Raises Missing where torch or bitsandbytes has no build; pip would only say that it found no version."""
     if sys.maxsize < 2**32:
         raise Missing(
-            "This is a 32-bit Python, and torch has 64-bit builds only. Install a 64-bit Python (python.org)."
+            "This is a 32-bit Python, and torch has 64-bit builds only. Install a 64-bit one (python.org)."
         )
-    if sys.platform == "darwin" and machine == "x86_64":
+    check = {"darwin": check_macos, "win32": check_windows, "linux": check_linux}.get(sys.platform)
+    if check:
+        check(platform.machine().lower())
+
+
+def check_macos(machine):
+    if machine == "x86_64":
         raise Missing(
             "The course needs a Mac with Apple silicon: torch has no build for Intel Macs after version 2.2.\n"
             "If this Mac has an Apple chip, this Python was built for Intel: install the universal one of python.org.\n"
-            "Without it: open the course on Colab, or read the notebooks, which are committed with their results."
+            + OTHERWISE
         )
-    if sys.platform == "win32" and machine == "arm64":
+    if version_of(platform.mac_ver()[0]) < OLDEST_MACOS:
         raise Missing(
-            "bitsandbytes, which the course needs, has no build for Windows on ARM. Install the 64-bit x86 Python of "
-            "python.org (Windows runs it on ARM too), then run this again."
+            f"The course needs macOS 14 or later, as torch does; this is {platform.mac_ver()[0]}.\n{OTHERWISE}"
         )
+
+
+def check_windows(machine):
+    if machine == "arm64":
+        raise Missing(
+            "torch has no build for Windows on ARM. Install the Python for x86-64 of python.org, which Windows runs on "
+            f"ARM too, then run this again.\n{OTHERWISE}"
+        )
+
+
+def check_linux(machine):
+    library, version = platform.libc_ver()
+    if library != "glibc" or version_of(version) < OLDEST_GLIBC:
+        found = f"{library} {version}" if library else "another C library (musl, as in Alpine)"
+        raise Missing(
+            "torch's builds for Linux need glibc 2.28 or later (Debian 10, Ubuntu 20.04, Red Hat 8 and later have it); "
+            f"this system has {found}.\n{OTHERWISE}"
+        )
+
+
+def version_of(text):
+    """(14, 5) of "14.5.1"; (0,) where the system does not tell."""
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit()) or (0,)
 
 
 def check_venv_module():

@@ -14,28 +14,43 @@ def free(monkeypatch, count):
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(count, 0, count))
 
 
+def system(monkeypatch, name, machine, *, macos="", libc=("", "")):
+    """From now on this is another system."""
+    monkeypatch.setattr(checks.sys, "platform", name)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "mac_ver", lambda: (macos, ("", "", ""), machine))
+    monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+
+
 @pytest.mark.parametrize(
-    ("system", "machine", "words"),
+    ("name", "machine", "facts", "words"),
     [
-        ("darwin", "x86_64", "no build for Intel Macs after version 2.2"),
-        ("win32", "ARM64", "no build for Windows on ARM"),
+        ("darwin", "x86_64", {"macos": "15.1"}, "no build for Intel Macs after version 2.2"),
+        ("darwin", "arm64", {"macos": "13.6.1"}, "needs macOS 14 or later.*this is 13.6.1"),
+        ("win32", "ARM64", {}, "no build for Windows on ARM"),
+        ("linux", "x86_64", {"libc": ("glibc", "2.27")}, "need glibc 2.28.*this system has glibc 2.27"),
+        ("linux", "x86_64", {"libc": ("", "")}, "another C library"),
     ],
 )
-def test_a_system_without_wheels_is_told_so(monkeypatch, system, machine, words):
+def test_a_system_without_wheels_is_told_so(monkeypatch, name, machine, facts, words):
     """pip would say that it found no version of torch, which helps nobody."""
-    monkeypatch.setattr(checks.sys, "platform", system)
-    monkeypatch.setattr(platform, "machine", lambda: machine)
+    system(monkeypatch, name, machine, **facts)
     with pytest.raises(Missing, match=words):
         checks.check_system()
 
 
 @pytest.mark.parametrize(
-    ("system", "machine"),
-    [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64")],
+    ("name", "machine", "facts"),
+    [
+        ("linux", "x86_64", {"libc": ("glibc", "2.28")}),
+        ("linux", "aarch64", {"libc": ("glibc", "2.41")}),
+        ("darwin", "arm64", {"macos": "14.0"}),
+        ("darwin", "arm64", {"macos": "26.1"}),
+        ("win32", "AMD64", {}),
+    ],
 )
-def test_the_systems_of_the_course(monkeypatch, system, machine):
-    monkeypatch.setattr(checks.sys, "platform", system)
-    monkeypatch.setattr(platform, "machine", lambda: machine)
+def test_the_systems_of_the_course(monkeypatch, name, machine, facts):
+    system(monkeypatch, name, machine, **facts)
     checks.check_system()
 
 
