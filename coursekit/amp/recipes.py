@@ -107,7 +107,7 @@ def train(
     batch_tokens  target tokens of the large batch by which every loss is divided
     init_scale, growth_interval  of the scaler, if the recipe has one
     """
-    model, tokenizer = load(name, device=device)
+    model, tokenizer = load(name, device=device, dtype="float32")
     data = batches(tokenizer, task.pairs("train", size * steps, seed), size=size, seed=seed)
     model.to(recipe.weights)
     masters = MasterWeights(model.parameters()) if recipe.master else None

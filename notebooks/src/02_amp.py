@@ -428,12 +428,12 @@ show(
 
 # %% [markdown]
 # And the activations? PyTorch tells which tensors it keeps for backward. Count their bytes once with and once without autocast, each storage once, the weights left out. The batch is repeated
-# sixteen times, for activations grow with the batch and the 16-bit copies of the weights do not.
+# eight times, for activations grow with the batch and the 16-bit copies of the weights do not.
 
 # %% tags=["drifts"]
 from contextlib import nullcontext
 
-large = {name: t.repeat(16, 1) for name, t in batch.items()}
+large = {name: t.repeat(8, 1) for name, t in batch.items()}
 
 
 def saved_bytes(region):
