@@ -133,6 +133,14 @@ def test_a_package_that_was_cut_off_is_forgotten(environment, missing):
     assert [path.name for path in site.iterdir()] == ["whole-1.0.dist-info"]
 
 
+def test_each_installation_forgets_them_first(ready, calls):
+    half = site_packages(ready) / "half-1.0.dist-info"
+    half.mkdir()
+    os.remove(env.stamp(ready, "lab"))
+    env.set_up(ready, env.LAB)
+    assert not half.exists() and calls.containing("--require-hashes")
+
+
 def site_packages(environment):
     parts = ["Lib"] if os.name == "nt" else ["lib", "python3.11"]
     site = Path(environment.folder, *parts, "site-packages")
@@ -163,6 +171,7 @@ def test_a_moved_folder_is_mended_without_a_network(ready, calls, root):
 # ---------------------------------------------------------------- common
 
 
+@pytest.mark.timeout(120)
 def test_a_long_installation_shows_that_it_lives(tmp_path, monkeypatch, capsys):
     """Where there is no terminal for pip's bars: a line every half minute, here every tenth of a second."""
     monkeypatch.setattr(common, "SECONDS_BETWEEN_LINES", 0.1)
