@@ -78,7 +78,7 @@ def _load(name: str, place: str, dtype, device: str, quantization: str | None):
         config = AutoConfig.from_pretrained(place, **here)
         trouble.check_memory(config, dtype, device, quantization, name)
         model, loading = _load_model(place, dtype, device, quantization, here)
-    trouble.check_complete(loading, name)
+    trouble.check_complete(loading, name, local)
     with trouble.explained(name, "tokenizer", local):
         return model, AutoTokenizer.from_pretrained(place, **here)
 

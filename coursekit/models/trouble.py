@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,9 +191,10 @@ def free_bytes(device: str) -> int:
 # ---------------------------------------------------------------- after
 
 
-def check_complete(loading: dict, name: str) -> None:
-    """Raises ModelError if weights were missing or too many: transformers fills the first with random numbers, leaves
-    the others out, and goes on."""
+def check_complete(loading: dict, name: str, local: bool) -> None:
+    """Raises ModelError if weights were missing, or in a folder too many: transformers fills the first with random
+    numbers, leaves the others out, and goes on. Of a model of the hub only a warning says so: some carry parts that a
+    causal language model has no use for, such as a vision encoder."""
     missing, unexpected = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
     foreign = "config.json and the weights do not belong together. Take both from the same place."
     if missing:
@@ -200,10 +202,10 @@ def check_complete(loading: dict, name: str) -> None:
             f"{len(missing)} weights of {name} are not in its files, {missing[0]} the first: {foreign}"
         )
     if unexpected:
-        raise ModelError(
-            f"{len(unexpected)} weights in the files of {name} have no place in the model, {unexpected[0]} the first: "
-            f"{foreign}"
-        )
+        too_many = f"{len(unexpected)} weights in the files of {name} have no place in the model, {unexpected[0]} the first"
+        if local:
+            raise ModelError(f"{too_many}: {foreign}")
+        warnings.warn(f"{too_many}; they are left out.", stacklevel=2)
 
 
 def check_finite(model, name: str) -> None:

@@ -258,3 +258,12 @@ def test_numbers_in_the_error_of_a_folder_are_not_the_hubs():
     words = "could not be loaded: bad size 401"
     with pytest.raises(ModelError, match=words), trouble.explained("my-model", "model", local=True):
         raise ValueError("bad size 401")
+
+
+def test_a_model_of_the_hub_may_carry_parts_that_are_not_used():
+    """A vision encoder, say. In a folder the same is a config that belongs to other weights."""
+    loading = {"missing_keys": [], "unexpected_keys": ["vision.weight"]}
+    with pytest.warns(UserWarning, match=r"vision\.weight the first; they are left out"):
+        trouble.check_complete(loading, "some/model", local=False)
+    with pytest.raises(ModelError, match="do not belong together"):
+        trouble.check_complete(loading, "some/model", local=True)
