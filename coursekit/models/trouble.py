@@ -202,7 +202,8 @@ def check_complete(loading: dict, name: str, local: bool) -> None:
             f"{len(missing)} weights of {name} are not in its files, {missing[0]} the first: {foreign}"
         )
     if unexpected:
-        too_many = f"{len(unexpected)} weights in the files of {name} have no place in the model, {unexpected[0]} the first"
+        first = f"{unexpected[0]} the first"
+        too_many = f"{len(unexpected)} weights in the files of {name} have no place in the model, {first}"
         if local:
             raise ModelError(f"{too_many}: {foreign}")
         warnings.warn(f"{too_many}; they are left out.", stacklevel=2)
