@@ -189,6 +189,7 @@ def run_tests(environment, left_out, rest):
         "2",
         "--dist",
         "loadgroup",
+        "--max-worker-restart=0",  # a process of the tests that dies is the end: xdist would wait for it for ever
         "--durations=20",
         "-m",
         markers,

@@ -14,12 +14,11 @@ import os
 import re
 import signal
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
 
-from coursekit.publish.stop import Terminated
+from coursekit.publish.stop import Terminated, terminated_like_ctrl_c
 from coursekit.publish.streams import Allowance
 from coursekit.publish.watch import GB, MARK, Watch, kill_tree, new_mark
 
@@ -70,7 +69,8 @@ class Session:
         """
         client = self._client(allow_errors)
         environment = {**os.environ, **env, MARK: self.mark}
-        with tempfile.TemporaryFile("w+", errors="replace") as stderr, _sigterm_kept():
+        # nbclient's loop hears SIGTERM itself, but not in the thread that it moves to where this one has a loop already.
+        with tempfile.TemporaryFile("w+", errors="replace") as stderr, terminated_like_ctrl_c():
             try:
                 return self._execute(client, cwd, environment, stderr)
             finally:
@@ -207,18 +207,6 @@ class Session:
 def too_long(limits: Limits) -> str:
     """Why a cell was stopped at its time limit."""
     return f"this cell ran longer than {limits.cell_seconds:.0f} s. Allow more with --cell-timeout."
-
-
-@contextlib.contextmanager
-def _sigterm_kept():
-    """SIGTERM's handler as it was, afterwards: asyncio, which borrows the signal, leaves the system's own."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _quiet() -> logging.Logger:

@@ -1,5 +1,6 @@
 """One kernel: what comes back when a cell hangs, eats memory or kills the kernel, or after Ctrl-C."""
 
+import asyncio
 import os
 import re
 import signal
@@ -107,6 +108,16 @@ if os.name != "nt":  # a process cannot send itself Ctrl-C there
             run("import time; time.sleep(600)", progress=interrupt)
         assert signal.getsignal(signal.SIGTERM) is handler
         assert time.monotonic() - started < 120
+
+    def test_sigterm_is_heard_where_a_loop_runs_already(run):
+        """As in JupyterLab, or beside a browser that is driven from this process: nbclient then works in a thread."""
+
+        async def inside():
+            timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+            run("import time; time.sleep(600)", progress=lambda *_: timer.start())
+
+        with pytest.raises(Terminated):
+            asyncio.run(inside())
 
 
 def test_a_kernel_that_does_not_start_is_a_failure_with_its_last_words(run):
