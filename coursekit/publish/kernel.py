@@ -69,7 +69,7 @@ class Session:
         """
         client = self._client(allow_errors)
         environment = {**os.environ, **env, MARK: self.mark}
-        # nbclient's loop hears SIGTERM itself, but not in the thread that it moves to where this one has a loop already.
+        # nbclient's loop hears SIGTERM itself, but not in the thread that it takes where this one has a loop.
         with tempfile.TemporaryFile("w+", errors="replace") as stderr, terminated_like_ctrl_c():
             try:
                 return self._execute(client, cwd, environment, stderr)
