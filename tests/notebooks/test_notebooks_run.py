@@ -1,8 +1,7 @@
 """Every notebook, headless: executed once, and that run judged from every side; then once more with other parameters.
 
-The tests of one notebook share its run, and pytest-xdist keeps them together. What the course promises of a notebook is
-counted in seconds of the processor, so that it holds on a busy machine too; the limits of wall time are a net for a
-kernel that hangs.
+What the course promises of a notebook is counted in seconds of the processor, so that it holds on a busy machine too;
+the limits of wall time are a net for a kernel that hangs.
 """
 
 import configparser
@@ -12,7 +11,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -36,21 +34,7 @@ pytestmark = pytest.mark.timeout(1700)
 
 
 def each(sources):
-    """Parametrise a test over sources, each in its own group of pytest-xdist."""
-    params = [pytest.param(s, id=s.label, marks=pytest.mark.xdist_group(s.label)) for s in sources]
-    return pytest.mark.parametrize("source", params)
-
-
-class Timed(NamedTuple):
-    run: Run
-    cpu_seconds: float  # of the kernel and all it started
-
-
-@functools.cache
-def default_run(source) -> Timed:
-    before = seconds_of_children()
-    run = run_source(source, limits=NET)
-    return Timed(run, seconds_of_children() - before)
+    return pytest.mark.parametrize("source", list(sources), ids=lambda source: source.label)
 
 
 def seconds_of_children() -> float:
@@ -67,39 +51,34 @@ def other_parameters(source) -> dict:
 
 
 @each(SOURCES)
-def test_runs_to_its_end(source):
-    assert default_run(source).run.failure is None
+def test_one_run_judged_from_every_side(source, slowness, subtests):
+    """One test, so that the notebook runs once, whichever process of the tests it falls to."""
+    before = seconds_of_children()
+    run = run_source(source, limits=NET)
+    cpu_seconds = seconds_of_children() - before
+    with subtests.test("it runs to its end"):
+        assert run.failure is None
+    with subtests.test("it keeps its three minutes"):
+        assert cpu_seconds < PROMISED_SECONDS * slowness
+    # figures and text alike; the last digits may differ from processor to processor (publish/compare.py)
+    with subtests.test("it shows what is committed"):
+        assert stale_outputs(source, run) == [], f"Put it right:  coursekit build {source.label}"
+    with subtests.test("it shows nothing of the machine it ran on"):
+        assert refusals(run.notebook) == []
+    if source.folder == "notebooks":
+        with subtests.test("quoted numbers hold to the last digit, seconds and rates aside"):
+            assert different_quotes(run.notebook, read_built(source.built)) == []
+    if source.folder == "solutions":
+        with subtests.test("every solution passes its check"):
+            assert unsolved(source, run) == []
 
 
-@each(SOURCES)
-def test_keeps_its_three_minutes(source, slowness):
-    assert default_run(source).cpu_seconds < PROMISED_SECONDS * slowness
-
-
-@each(SOURCES)
-def test_shows_what_is_committed(source):
-    """Figures and text alike; the last digits may differ from processor to processor (publish/compare.py)."""
-    found = stale_outputs(source, default_run(source).run)
-    assert found == [], f"Put it right:  coursekit build {source.label}"
-
-
-@each(SOURCES)
-def test_shows_nothing_of_the_machine_it_ran_on(source):
-    assert refusals(default_run(source).run.notebook) == []
-
-
-@each(s for s in SOURCES if s.folder == "notebooks")
-def test_quoted_numbers_hold_to_the_last_digit(source):
-    """What text and slides quote is equal character for character, seconds and rates aside."""
-    assert different_quotes(default_run(source).run.notebook, read_built(source.built)) == []
-
-
-@each(s for s in SOURCES if s.folder == "solutions")
-def test_every_solution_passes_its_check(source):
-    verdicts = list(verdicts_of(default_run(source).run.notebook))
+def unsolved(source, run: Run) -> list[str]:
+    """Titles of the exercises whose solution does not pass; every solution must have been checked."""
+    verdicts = list(verdicts_of(run.notebook))
     checks = [cell for cell in read_source(source.path).cells if "BEGIN SOLUTION" in cell.source]
     assert len(verdicts) == len(checks) > 0
-    assert [verdict["title"] for verdict in verdicts if not verdict["passed"]] == []
+    return [verdict["title"] for verdict in verdicts if not verdict["passed"]]
 
 
 @each(s for s in SOURCES if s.folder == "notebooks")

@@ -16,6 +16,7 @@ from coursekit.publish.sources import read_source
 ROOT = Path(__file__).parents[2]
 SETTINGS = 'import torch; MODEL, PROFILE, SEED, STEPS = "tiny", "ci", 0, 12'
 BEFORE = ("torch.manual_seed", "from coursekit.models.load import load", "def reply(")
+PATIENCE_SECONDS = 900  # a net: on a busy machine one cell may take minutes
 ADAPT, PREPARE, TRAIN = "trainable(", "run = training(", "plot = LossPlot("
 
 
@@ -38,7 +39,7 @@ def run():
     manager.start_kernel(cwd=ROOT / "notebooks", env={**os.environ, **REPRODUCIBLE})
     client = manager.blocking_client()
     client.start_channels()
-    client.wait_for_ready(timeout=60)
+    client.wait_for_ready(timeout=PATIENCE_SECONDS)
 
     def execute(source, stop=False):
         shown = []
@@ -50,7 +51,7 @@ def run():
             if stop and message["msg_type"] == "display_data":
                 manager.interrupt_kernel()
 
-        reply = client.execute_interactive(source, timeout=60, output_hook=hear)
+        reply = client.execute_interactive(source, timeout=PATIENCE_SECONDS, output_hook=hear)
         return reply["content"]["status"], shown
 
     yield execute

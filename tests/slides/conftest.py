@@ -1,10 +1,10 @@
 """Every deck built once for all tests and all workers, and a small one to break."""
 
-import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from coursekit.publish.slide_marp import run_marp
 from coursekit.publish.slides import build, deck_paths
@@ -74,15 +74,25 @@ def small(tmp_path):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, worker_id):
-    """A folder with every deck as HTML, PDF, PowerPoint and handout, the students' HTML, and all slides in a column."""
+    """A folder with every deck as HTML, PDF, PowerPoint and handout, the students' HTML, and all slides in a column.
+
+    Processes of the tests that come here at the same time share the decks out among themselves.
+    """
     shared = tmp_path_factory.getbasetemp()
     out = (shared if worker_id == "master" else shared.parent) / "decks"
-    with FileLock(f"{out}.lock"):
-        done = out / "done.json"
-        if not done.exists():
-            files = build(formats=("html", "pdf", "pptx", "handout"), out=out)
-            files += build(formats=("html", "md"), out=out, student=True)
-            for name in DECKS:
-                run_marp(out / f"{name}-student.md", out / f"{name}-column.html", "bare", root=find_root())
-            done.write_text(json.dumps([path.name for path in files]))
-    return Path(out)
+    out.mkdir(exist_ok=True)
+    for patience in (0, -1):  # first those that nobody has begun, then wait for the others
+        for name in DECKS:
+            with suppress(Timeout), FileLock(out / f"{name}.lock", timeout=patience):
+                build_once(name, out)
+    return out
+
+
+def build_once(name: str, out: Path) -> None:
+    done = out / f"{name}.done"
+    if done.exists():
+        return
+    build([name], formats=("html", "pdf", "pptx", "handout"), out=out)
+    build([name], formats=("html", "md"), out=out, student=True)
+    run_marp(out / f"{name}-student.md", out / f"{name}-column.html", "bare", root=find_root())
+    done.touch()
