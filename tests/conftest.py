@@ -1,12 +1,19 @@
 """A tiny course in a temporary folder, notebooks made of a few cells, and one headless Chromium."""
 
+import getpass
 import os
+import tempfile
 from pathlib import Path
 
 import nbformat.v4 as v4
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub: no test asks the network
+
+# Code that torch compiled for one level of processor is wrong on another, and its cache does not tell them apart.
+LEVEL = "-".join(os.environ.get(name, "native") for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"))
+CACHE = Path(tempfile.gettempdir(), f"inductor-{getpass.getuser()}-{LEVEL}")
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 
 LESSON = """\
 # %% [markdown]

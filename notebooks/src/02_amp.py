@@ -360,7 +360,7 @@ print({name: str(torch.get_autocast_dtype(name)) for name in ("cpu", "cuda")})
 # Ours does the same as PyTorch's? A recorder notes every operation that reaches a kernel, forward and backward, with the dtypes of what goes in and comes out. Run the
 # embedded model under both, and compare the lists row by row, and the loss bit by bit.
 
-# %% tags=["nbval-check-output"]
+# %%
 from coursekit.amp.autocast import autocast
 from coursekit.amp.recorder import Recorder
 
@@ -574,7 +574,7 @@ show(
 #
 # In practice a library wires all of this. `accelerate` takes the recipe as a word and wraps model, optimizer and backward. Its loss must be that of our autocast, on the same batch.
 
-# %% tags=["nbval-check-output"]
+# %%
 from accelerate import Accelerator
 
 accelerator = Accelerator(mixed_precision="bf16", cpu=device == "cpu")

@@ -691,7 +691,7 @@ for name, run in runs.items():
         f"{name:12} states {run.state_bytes / 1e6:5.1f} MB, loss of the last five steps {sum(run.losses[-5:]) / 5:.3f}"
     )
 
-# %%
+# %% tags=["drifts"]
 show(
     draw.loss_lines(
         {name: run.losses for name, run in runs.items()},

@@ -1,9 +1,9 @@
 """One kernel: what comes back when a cell hangs, eats memory or kills the kernel, or after Ctrl-C."""
 
-import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -109,15 +109,28 @@ if os.name != "nt":  # a process cannot send itself Ctrl-C there
         assert signal.getsignal(signal.SIGTERM) is handler
         assert time.monotonic() - started < 120
 
-    def test_sigterm_is_heard_where_a_loop_runs_already(run):
-        """As in JupyterLab, or beside a browser that is driven from this process: nbclient then works in a thread."""
+    def test_sigterm_is_heard_where_a_loop_runs_already(tmp_path):
+        """As in JupyterLab, or beside a browser that is driven from this process: nbclient then works in a thread. In a
+        process of its own, since this one may have a loop, and would end if nobody heard the signal."""
+        code = f"""if True:
+            import asyncio, os, signal, threading
+            from pathlib import Path
+            import nbformat.v4 as v4
+            from coursekit.publish.execute import execute
+            from coursekit.publish.stop import Terminated
 
-        async def inside():
-            timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-            run("import time; time.sleep(600)", progress=lambda *_: timer.start())
+            async def inside():
+                notebook = v4.new_notebook(cells=[v4.new_code_cell("import time; time.sleep(600)")])
+                timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+                execute(notebook, "demo", cwd=Path({str(tmp_path)!r}), progress=lambda *_: timer.start())
 
-        with pytest.raises(Terminated):
-            asyncio.run(inside())
+            try:
+                asyncio.run(inside())
+            except Terminated:
+                print("heard")
+        """
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+        assert result.stdout == "heard\n", result.stderr[-2000:]
 
 
 def test_a_kernel_that_does_not_start_is_a_failure_with_its_last_words(run):
