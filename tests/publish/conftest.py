@@ -23,6 +23,6 @@ def run(tmp_path, notebook_of):
 def of_a_browser(process) -> bool:
     """Other tests of this process drive a Chromium, which starts and ends processes of its own."""
     try:
-        return "chrom" in process.name().lower()
+        return any(word in process.name().lower() for word in ("chrom", "headless", "msedge"))
     except psutil.Error:
         return False
