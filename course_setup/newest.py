@@ -16,7 +16,10 @@ from course_setup import environment as env
 from course_setup.common import Missing, call, call_with_progress, need, read, say
 
 # What leans on the libraries that change most: torch, transformers, peft, bitsandbytes, Jupyter, the oracles.
-PARTS = ("amp", "classroom", "formats", "models", "optim", "publish", "quantization", "widgets")
+PARTS = (
+    *("coursekit/" + part for part in ("amp", "formats", "optim", "quantization", "widgets")),
+    *("classroom/" + part for part in ("checking", "lectures", "machine", "models", "notebook", "publish")),
+)
 NOT_HERE = "not gpu and not node and not browser"
 
 

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tarfile
 
+from classroom.machine import browser
 from course_setup import environment as env
 from course_setup.common import call, read, say, write
-from coursekit.classroom import browser
 
 OLDEST_NODE = 20
 NO_NODE = "no Node.js 20 or later: install it from nodejs.org (or: conda install nodejs)"

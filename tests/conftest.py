@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True, scope="session")
 def models_on_the_cpu():
     """`load` takes the CPU unless a test names a device, on a machine with a GPU too: what is tested is the same."""
-    from coursekit.models import load
+    from classroom.models import load
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "default_device", lambda: "cpu")
@@ -105,9 +105,9 @@ def course(tmp_path):
 @pytest.fixture(scope="session")
 def built_course(tmp_path_factory):
     """A course that is built. Read only: it is shared by all tests of a process."""
-    from coursekit.publish.exercises import build_exercises
-    from coursekit.publish.notebooks import build
-    from coursekit.publish.sources import all_sources
+    from classroom.publish.exercises import build_exercises
+    from classroom.publish.notebooks import build
+    from classroom.publish.sources import all_sources
 
     root = write_course(tmp_path_factory.mktemp("built") / "course")
     for source in all_sources(root):
@@ -135,8 +135,8 @@ def browser():
     """One headless Chromium per process: `browser.new_page(...)`; close the page, or its context, when done."""
     from playwright.sync_api import sync_playwright
 
-    from coursekit.classroom.browser import sandbox_arguments
-    from coursekit.publish.slide_marp import find_chromium
+    from classroom.machine.browser import sandbox_arguments
+    from classroom.publish.slide_marp import find_chromium
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox_arguments())

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from coursekit.publish.exercises import stale_exercises
-from coursekit.publish.notebooks import orphans, stale_text
-from coursekit.publish.parameters import parameters_of
-from coursekit.publish.sources import all_sources, read_source
+from classroom.publish.exercises import stale_exercises
+from classroom.publish.notebooks import orphans, stale_text
+from classroom.publish.parameters import parameters_of
+from classroom.publish.sources import all_sources, read_source
 
 ROOT = Path(__file__).parents[1]
 SOURCES = all_sources(ROOT)

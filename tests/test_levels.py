@@ -17,10 +17,10 @@ LEVELS = {
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
 SELECTED = {
-    "tests/amp/test_tensor_core.py": "test",
-    "tests/amp/test_recipes.py": "test_the_cures_follow_fp32 and BF16",
-    "tests/memory/test_measure.py": "scratch",
-    "tests/memory/test_planner_measured.py": "(bf16 and shape0) or (test_autocast and shape0)",
+    "tests/coursekit/amp/test_tensor_core.py": "test",
+    "tests/classroom/lectures/amp/test_experiments.py": "test_the_cures_follow_fp32 and BF16",
+    "tests/coursekit/memory/test_measure.py": "scratch",
+    "tests/coursekit/memory/test_planner_measured.py": "(bf16 and shape0) or (test_autocast and shape0)",
 }
 
 

@@ -9,8 +9,8 @@ import click
 import pytest
 import torch
 
+from classroom.cli import main
 from course_setup import checks, tasks
-from coursekit.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

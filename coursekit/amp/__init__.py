@@ -9,5 +9,4 @@ grad_scaler      scale, unscale, step, update in the right order: equal to torch
 autocast_policy  which operation runs in which dtype, as a table per device
 autocast         the policy applied to every operation of a block, equal to torch.autocast
 recorder         which operation ran in which dtype
-recipes          FP32, FP16, BF16 and their cures on the same fine-tune
 """

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from coursekit.memory.config import MOST_LAYERS, Fields, UnknownModel, read_config, shown
 
 PRESETS = Path(__file__).parent / "architectures"
-TINY = Path(__file__).parents[1] / "models" / "tiny" / "config.json"
+TINY = PRESETS / "tiny" / "config.json"  # a copy of the embedded model's own; a test compares them
 
 LLAMA_NAMES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",

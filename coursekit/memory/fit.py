@@ -109,7 +109,7 @@ LORA = Change(
 QLORA = Change(
     "QLoRA r=16",
     "only adapters learn; each product unpacks its weight",
-    _when(lambda p: not p.quantisation, lora_rank=16, quantisation="nf4", ledger="bf16", zero_stage=0),
+    _when(lambda p: not p.quantization, lora_rank=16, quantization="nf4", ledger="bf16", zero_stage=0),
 )
 RANKS = (2, 4, 8)  # one machine
 SINGLE = (SDPA, FUSED, ACCUMULATE, EIGHT_BIT, CHECKPOINT)
@@ -144,7 +144,7 @@ def breaking_term(found: Estimate, capacity: int) -> str:
 
 def _ways(plan: Plan, card: Card) -> Iterator[Way]:
     yield from _ladder(plan, card, (*SINGLE, PAGED))
-    if not plan.quantisation:
+    if not plan.quantization:
         if not plan.lora_rank:
             yield from _ladder(plan, card, (LORA, *SINGLE))
         if not find(plan.model).experts:
@@ -246,7 +246,7 @@ def cheapest(plan: Plan, card) -> tuple[str, int]:
             return short[0].replace(" on ", "\n"), 4
         if way.same_training:
             return " +\n".join(ABBREVIATED.get(name, name) for name in short), 1
-        rung = 3 if way.plan.quantisation else 2
+        rung = 3 if way.plan.quantization else 2
         return RUNGS[rung] + " + ckpt" * way.plan.checkpointing, rung
     return RUNGS[5], 5
 

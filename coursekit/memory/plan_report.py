@@ -6,17 +6,13 @@ What it leaves out: the reckoning (`planner`) and the ways out (`fit`). 1 GB is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import floor, log10
-
-from rich import box
-from rich.table import Table
 
 from coursekit.memory.architecture import count, find, presets
 from coursekit.memory.cards import cards
 from coursekit.memory.fit import Fit, Way
 from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
+from coursekit.units import gb
 
-GB = 10**9
 NARROW = 76  # columns that the table of the phases needs for its longest numbers
 NO_WAY = (
     "None of the planner's changes makes it fit; a smaller model, shorter sequences or a larger card would."
@@ -52,7 +48,7 @@ def _way(way: Way) -> dict:
     }
 
 
-def parts(found: Estimate, verdicts: Sequence[Fit], width: int = 80) -> Iterator[str | Table]:
+def parts(found: Estimate, verdicts: Sequence[Fit], width: int = 80) -> Iterator[str]:
     """What a terminal of `width` columns shows, one after the other."""
     yield heading(found)
     yield phase_table(found) if width >= NARROW else phase_lists(found)
@@ -68,7 +64,7 @@ def heading(found: Estimate) -> str:
     plan, share = found.plan, 100 * found.trainable / found.parameters
     parts = [
         f"LoRA r={plan.lora_rank}" if plan.lora_rank else "all weights trained",
-        *(["base in NF4"] if plan.quantisation else []),
+        *(["base in NF4"] if plan.quantization else []),
         f"ledger {plan.ledger}",
         plan.optimizer,
         f"batch {plan.batch} x {plan.sequence:,} tokens",
@@ -82,20 +78,34 @@ def heading(found: Estimate) -> str:
     return f"{found.to_dict()['plan']['model']}: {counts}\n{', '.join(parts)}"
 
 
-def phase_table(found: Estimate) -> Table:
+def phase_table(found: Estimate) -> str:
     """Rows: categories with any bytes, and their sum; columns: phases."""
-    title = "Memory at the highest point of each phase, GB (1 GB = 10^9 bytes)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    table.add_column("", no_wrap=True)
-    for phase in PHASES:
-        table.add_column(phase, justify="right", style="bold" if phase == found.peak_phase else "")
+    rows = [["", *PHASES]]
     for name in CATEGORIES:
         values = [found.phases[phase][name] for phase in PHASES]
         if any(values):
-            table.add_row(name, *map(gb, values))
-    table.add_section()
-    table.add_row("sum", *(gb(found.peaks[phase]) for phase in PHASES), style="bold")
-    return table
+            rows.append([name, *map(gb, values)])
+    rows.append(["sum", *(gb(found.peaks[phase]) for phase in PHASES)])
+    return f"\nMemory at the highest point of each phase, GB (1 GB = 10^9 bytes)\n\n{aligned(rows, ruled=(1, -1))}\n"
+
+
+def aligned(rows: Sequence[Sequence[str]], ruled: tuple[int, ...] = (1,)) -> str:
+    """Rows as lines: the first column to the left, the others to the right; a rule before the rows `ruled`.
+
+    >>> print(aligned([["card", "GB"], ["T4", "16"]]))
+      card  GB
+     ──────────
+      T4    16
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *values in rows:
+        cells = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
+        lines.append("  " + "  ".join([name.ljust(widths[0]), *cells]))
+    rule = " " + "─" * (sum(widths) + 2 * (len(widths) - 1) + 2)
+    for place in sorted((number % len(rows) for number in ruled), reverse=True):
+        lines.insert(place, rule)
+    return "\n".join(lines)
 
 
 def phase_lists(found: Estimate) -> str:
@@ -107,22 +117,15 @@ def phase_lists(found: Estimate) -> str:
     return "\n".join(lines)
 
 
-def known() -> Iterator[Table]:
+def known() -> Iterator[str]:
     """The presets with their parameters, and the cards with their memory."""
-    title = "Models, millions of parameters"
-    models = Table("preset", "family", title=title, title_justify="left", box=box.SIMPLE)
-    models.add_column("parameters", justify="right")
+    models = [["preset", "family", "parameters"]]
     for name in presets():
         architecture = find(name)
-        models.add_row(name, architecture.family, f"{count(architecture) / 1e6:,.0f}")
-    for column in models.columns:
-        column.overflow = "fold"  # in few columns a name goes on in the next line
-    yield models
-    table = Table("card", title="Cards, GB (1 GB = 10^9 bytes)", title_justify="left", box=box.SIMPLE)
-    table.add_column("memory", justify="right", overflow="fold")
-    for card in cards().values():
-        table.add_row(card.name, f"{card.memory_gb:g}")
-    yield table
+        models.append([name, architecture.family, f"{count(architecture) / 1e6:,.0f}"])
+    yield "Models, millions of parameters\n\n" + aligned(models)
+    sold = [[card.name, f"{card.memory_gb:g}"] for card in cards().values()]
+    yield "Cards (1 GB = 10^9 bytes)\n\n" + aligned([["card", "GB"], *sold])
 
 
 def peak_line(found: Estimate) -> str:
@@ -148,15 +151,3 @@ def ways_lines(fit: Fit) -> Iterator[str]:
         counted += [f"{gb(way.sent_bytes)} GB sent by each GPU a step"] if way.sent_bytes else []
         counted += [f"{gb(way.host_bytes)} GB to and from the host a step"] if way.host_bytes else []
         yield f"  {number}. {way.name}\n     {', '.join(counted)}\n     price: {costs}"
-
-
-def gb(nbytes: int) -> str:
-    """Three digits, never an exponent; "-" for nothing.
-
-    >>> [gb(n) for n in (0, 1_234_567_890_123, 12_345_678_901, 123_456, 1)]
-    ['-', '1,235', '12.3', '0.000123', '0.000000001']
-    """
-    if not nbytes:
-        return "-"
-    value = nbytes / GB
-    return f"{value:,.{min(9, max(0, 2 - floor(log10(value))))}f}"

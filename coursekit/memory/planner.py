@@ -1,6 +1,6 @@
 """Will it fit? The bytes of a training step, by category and phase, before anything is allocated.
 
-    estimate(Plan("llama-3-8b", quantisation="nf4", lora_rank=16, sequence=2048))
+    estimate(Plan("llama-3-8b", quantization="nf4", lora_rank=16, sequence=2048))
 
 The parts that stay (weights, gradients, states) are arithmetic on shapes: exact. The parts that come and go are played
 through on shadows of tensors (`activations`), so the peak is that of a real step and not the sum of all terms, which
@@ -44,7 +44,7 @@ class Plan:
     accumulation        micro-batches a step
     lora_rank           0: all weights are trained; else only adapters are
     lora_targets        "all-linear" or names of linear layers, as in PEFT
-    quantisation        None or "nf4": the base, without embedding, head and norms
+    quantization        None or "nf4": the base, without embedding, head and norms
     kbit_preparation    what is not quantised becomes FP32, as prepare_model_for_kbit_training does
     zero_stage          0 to 3; world_size ranks
     offload             None, "optimizer" (stages 1 to 3) or "parameters" (stage 3): to the host's memory
@@ -64,8 +64,8 @@ class Plan:
     lora_rank: int = 0
     lora_targets: str | tuple[str, ...] = "all-linear"
     lora_dropout: float = 0.0
-    quantisation: str | None = None
-    double_quantisation: bool = True
+    quantization: str | None = None
+    double_quantization: bool = True
     kbit_preparation: bool | None = None
     zero_stage: int = 0
     world_size: int = 1
@@ -141,7 +141,7 @@ class Parts:
         self.ledger: Ledger = LEDGERS[plan.ledger]
         self.optimizer: Optimizer = OPTIMIZERS[plan.optimizer]
         self.adapters = adapter_shapes(plan, a)
-        self.quantised = plan.quantisation is not None
+        self.quantised = plan.quantization is not None
         self.prepared = self.quantised if plan.kbit_preparation is None else plan.kbit_preparation
 
     @property
@@ -174,7 +174,7 @@ class Parts:
 
     def base_bytes(self) -> int:
         """The weights as the model holds them, whole."""
-        a, size, double = self.a, self.ledger.weight, self.plan.double_quantisation
+        a, size, double = self.a, self.ledger.weight, self.plan.double_quantization
         if not self.quantised:
             return size * architecture.count(a)
         codes, rest = 0, architecture.count(a)

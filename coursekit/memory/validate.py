@@ -11,7 +11,7 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZERS),
     "attention": ("sdpa", "eager"),
     "implementation": (None, "for-loop", "foreach", "fused"),
-    "quantisation": (None, "nf4"),
+    "quantization": (None, "nf4"),
     "offload": (None, "optimizer", "parameters"),
     "zero_stage": (0, 1, 2, 3),
     "device": ("cuda", "cpu"),
@@ -76,21 +76,21 @@ def _adapters(plan, a: Architecture) -> None:
 
 
 def _quantised(plan, a: Architecture) -> None:
-    if plan.quantisation and not plan.lora_rank:
+    if plan.quantization and not plan.lora_rank:
         raise ValueError(
             "weights in 4 bits cannot be trained: an update is far smaller than the distance of two codes. "
             "Give lora_rank, and the adapters are trained (QLoRA)."
         )
-    if plan.quantisation and a.experts:
+    if plan.quantization and a.experts:
         raise ValueError(
             "the experts of this model are one 3-D tensor, which bitsandbytes does not replace: quantising would leave "
             "most of the model as it is. Plan it without quantisation."
         )
-    if plan.quantisation and plan.ledger.startswith("master"):
+    if plan.quantization and plan.ledger.startswith("master"):
         raise ValueError(
             "a frozen 4-bit base has no master weights; choose the ledger 'bf16', 'amp' or 'fp32'."
         )
-    if plan.kbit_preparation and not plan.quantisation:
+    if plan.kbit_preparation and not plan.quantization:
         raise ValueError(
             "kbit_preparation is a step of QLoRA; without quantisation there is nothing to prepare."
         )
@@ -106,7 +106,7 @@ def _sharding(plan, a: Architecture) -> None:
         raise ValueError(
             "without ZeRO nothing manages the offload of the optimizer; use zero_stage=1 or a paged optimizer."
         )
-    if plan.zero_stage == 3 and plan.quantisation:
+    if plan.zero_stage == 3 and plan.quantization:
         raise ValueError(
             "stage 3 cannot shard bitsandbytes' 4-bit weights as it shards others; each rank holds the whole quantised "
             "base (zero_stage 0 to 2)."

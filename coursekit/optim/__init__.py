@@ -5,5 +5,4 @@ adamw          AdamW, two numbers a parameter; equal to torch.optim.AdamW
 adamw8bit      AdamW with block-wise 8-bit states: 2.03 bytes a parameter instead of 8
 adafactor      the second moment of a matrix from its row and column means; equal to torch.optim.Adafactor
 paged          AdamW whose states live in host memory or in a file and visit the device page by page
-recipes        the same fine-tune with each of them: loss, seconds, bytes
 """

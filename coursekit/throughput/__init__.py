@@ -5,7 +5,6 @@ packing       several texts in a row, each blind to the others
 flops         the FLOPs of a step, counted from shapes: equal to torch's counter; MFU
 meter         how fast a step is: medians, in turns, the warm-up apart
 roofline      what this machine can reach, and where operations stand below it
-variants      one step with one thing done otherwise: attention, optimizer, compile, asking, loading
 profiling     where the time goes: operations, functions, a trace
 flame         the tree of calls, for a flame graph
 syncs         lines that make Python wait for the GPU

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from coursekit.training import IGNORED
 
-Text = tuple[list[int], list[int]]  # (input ids, labels), as coursekit.models.finetune.encode_pair makes them
+Text = tuple[list[int], list[int]]  # (input ids, labels), as classroom.models.finetune.encode_pair makes them
 
 
 def first_fit_decreasing(lengths: Sequence[int], capacity: int) -> list[list[int]]:

@@ -40,7 +40,7 @@ METHODS = {
     "master-16": ("all weights, 16-bit + FP32 master", {"ledger": "master-16"}),
     "bf16": ("all weights, pure 16-bit", {"ledger": "bf16"}),
     "lora": ("LoRA r=16", {"ledger": "bf16", "lora_rank": 16}),
-    "qlora": ("QLoRA r=16", {"ledger": "bf16", "lora_rank": 16, "quantisation": "nf4"}),
+    "qlora": ("QLoRA r=16", {"ledger": "bf16", "lora_rank": 16, "quantization": "nf4"}),
 }
 CHOICES = {
     "method": tuple(METHODS),

@@ -28,7 +28,7 @@ STEPS = None
 # broken is named, with what to do. Nothing in this course needs a GPU.
 
 # %% tags=["volatile"]
-from coursekit.classroom.doctor import doctor
+from classroom.machine.doctor import doctor
 
 doctor()
 
@@ -41,7 +41,7 @@ doctor()
 # more than none.
 
 # %%
-from coursekit.classroom.predict import predict
+from classroom.notebook.predict import predict
 
 weight_after = predict("The weight after 1,000 updates of 0.001 in BF16", ...)
 
@@ -88,8 +88,8 @@ print(f"seed {torch.initial_seed()}, {torch.get_num_threads()} thread")
 # model of the Hugging Face hub instead.) How many parameters has it, and how many bytes do they take in FP32, four bytes each?
 
 # %% tags=["nbval-check-output"]
-from coursekit.models.load import load
-from coursekit.models.sizes import stored_bytes
+from classroom.models.load import load
+from classroom.models.sizes import stored_bytes
 
 where = {"device": device, "dtype": "float32"}
 model, tokenizer = load(MODEL, **where)
@@ -101,7 +101,7 @@ print(f"{parameters:,} parameters, {full_bytes / 1e6:.2f} MB in FP32")
 # Then we ask for something that it has **never** seen, the word order of a certain small green master. He would say: "A silver key, the young knight found."
 
 # %% tags=["drifts"]
-from coursekit.models import task
+from classroom.models import task
 
 sentence = "The young knight found a silver key."
 known = ("Put it into the passive", "Say it about tomorrow", "Ask who did it")
@@ -162,7 +162,7 @@ for request in known:
 # matrices that learn in its place. That is **LoRA** (lecture 7); on a four-bit base it is **QLoRA** (lecture 9).
 
 # %% tags=["nbval-check-output"]
-from coursekit.models.finetune import trainable, training
+from classroom.models.finetune import trainable, training
 
 assistant, tokenizer = trainable("qlora", MODEL, seed=SEED, **where)
 thin = sum(p.numel() for p in assistant.parameters() if p.requires_grad)
@@ -176,7 +176,7 @@ print(f"{thin:,} parameters learn: {share:.1%} of the model's {parameters:,}")
 # we note, every third step, what the model makes of the knight and his key, if that is news.
 
 # %%
-from coursekit.classroom.live import LossPlot
+from classroom.notebook.live import LossPlot
 
 steps = STEPS or {"ci": 120, "cpu": 300, "gpu": 300}[PROFILE]
 lessons = task.pairs("train", 4000, SEED)
@@ -208,8 +208,8 @@ if not run.go(on_step=watch):
 # Here is the whole run once more, as `run` remembers it. The axis of the loss is logarithmic: every line of the grid is ten times less than the one above.
 
 # %% tags=["drifts"]
-from coursekit.figures.style import show
-from coursekit.figures.training import loss_curve
+from classroom.drawing.style import show
+from classroom.drawing.training import loss_curve
 
 losses = [step.loss for step in run.history]
 ends = f"from {losses[0]:.2f} to {losses[-1]:.3f} in {len(losses)} steps"
@@ -229,7 +229,7 @@ for said, number in diary.items():
 # A falling loss is a promise, the score is the proof. The same test as before, on sentences that were in no lesson. The budget to beat: one wrong answer in ten.
 
 # %% tags=["drifts"]
-from coursekit.classroom.show import budget
+from classroom.notebook.show import budget
 
 after = task.exact_match(task.answers(assistant, tokenizer, held_out), held_out)
 wrong = round((1 - after) * len(held_out))
@@ -243,7 +243,7 @@ budget("wrong answers", wrong, len(held_out) // 10, f"of {len(held_out)}")
 # a **full** fine-tune in FP32 and count the bytes of both.
 
 # %% tags=["nbval-check-output"]
-from coursekit.models.sizes import training_bytes
+from classroom.models.sizes import training_bytes
 
 whole = training(model, tokenizer, lessons, steps=1, rate=1e-5, size=8)
 whole.go()
@@ -256,7 +256,7 @@ for method, parts in held.items():
 # The picture says it faster. (What this leaves out, the activations of a step, is in lecture 3: they can be the largest part, and QLoRA does not shrink them.)
 
 # %%
-from coursekit.figures.start import memory_bars
+from classroom.lectures.start.figures import memory_bars
 
 factor = sum(held["full, FP32"].values()) / sum(held["QLoRA"].values())
 title = f"QLoRA holds {factor:.1f} times less than full fine-tuning"
@@ -324,7 +324,7 @@ on_disk = predict("Size of the saved adapter", ..., unit="MB")
 import tempfile
 from pathlib import Path
 
-from coursekit.models.adapter import load_adapter, save_adapter
+from classroom.models.adapter import load_adapter, save_adapter
 
 folder = Path(tempfile.mkdtemp()) / "master"
 size = save_adapter(assistant, folder)
@@ -335,7 +335,7 @@ print(f"{4 * thin / 1e6:.2f} MB of it are numbers: {thin:,} of four bytes each")
 # Put onto a fresh four-bit base, it must give the same answers, word for word. `compare` counts the differences, and refuses to go on if there is one.
 
 # %% tags=["nbval-check-output"]
-from coursekit.classroom.show import compare
+from classroom.notebook.show import compare
 
 reloaded, _ = load_adapter(folder, MODEL, quantization="nf4", **where)
 few = held_out[:20]
@@ -368,7 +368,7 @@ compare("all codes of BF16", ours, by_torch, name="torch", bitwise=True)
 # When you want to know *how*, look inside. `show_source` displays the code that just ran, never a copy of it. This is how the words of a sentence become the master's:
 
 # %%
-from coursekit.classroom.show import show_source
+from classroom.notebook.show import show_source
 
 show_source(task.object_first)
 
@@ -393,7 +393,7 @@ print(f"PROFILE {PROFILE}: {steps} steps, {len(held_out)} held-out sentences")
 # %%
 import math
 
-from coursekit.classroom.checks import formats as check
+from classroom.lectures.formats import exercises as check
 
 
 def round_to_grid(x, step):

@@ -34,7 +34,7 @@ print(f"{samples:,} samples on {device}")
 # number in place of the dots.
 
 # %%
-from coursekit.classroom.predict import predict
+from classroom.notebook.predict import predict
 
 fp16_sum = predict("1 + 1,000 x 0.001, every sum rounded to FP16", ...)
 
@@ -57,7 +57,7 @@ fp16_sum.reveal(ends["FP16"])
 # its own 16-bit tensors must end at the same numbers.
 
 # %% tags=["nbval-check-output"]
-from coursekit.classroom.show import compare
+from classroom.notebook.show import compare
 
 for name, dtype in {"FP16": torch.float16, "BF16": torch.bfloat16}.items():
     total = torch.tensor(1.0, dtype=dtype)
@@ -70,8 +70,8 @@ for name, dtype in {"FP16": torch.float16, "BF16": torch.bfloat16}.items():
 # in the same direction, so its error grows with the number of steps.
 
 # %%
-from coursekit.figures import formats as figures
-from coursekit.figures.style import show
+from classroom.drawing.style import show
+from classroom.lectures.formats import figures
 
 show(
     figures.running_sums(
@@ -184,7 +184,7 @@ compare("(x + c) - c", (x + c) - c, x.half().float(), name="torch")
 # range: subnormals, infinity, NaN, the sign of zero. Here is its heart; the other rounding modes cut `x` themselves before they add.
 
 # %%
-from coursekit.classroom.show import show_source
+from classroom.notebook.show import show_source
 from coursekit.formats import rounder
 
 show_source(rounder.FloatRounder._add_c)
@@ -396,7 +396,7 @@ compare(
 # cannot grow by a ten-thousandth, however often it is told to.
 
 # %%
-from coursekit.classroom.show import takeaway
+from classroom.notebook.show import takeaway
 
 takeaway(
     "An update below half an ulp of the weight is lost, every time, without a warning."
@@ -611,7 +611,7 @@ for name, x in (("normal", weights), ("heavy tail", heavy)):
 # **gradients**. Where do they lie on the ranges of the formats? Which of the three is the hardest to store, do you think?
 
 # %%
-from coursekit.figures.network import flushed, train_briefly
+from classroom.lectures.formats.experiments import flushed, train_briefly
 
 network = train_briefly(seed=SEED)
 print({name: f"{values.numel():,} numbers" for name, values in network.items()})

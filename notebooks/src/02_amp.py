@@ -35,7 +35,7 @@ print(f"{steps} steps, seeds {list(seeds)}, on {device}")
 # one that works in FP32. **Predict:** how many steps will it take before the loss is not a number any more?
 
 # %%
-from coursekit.classroom.predict import predict
+from classroom.notebook.predict import predict
 
 survived = predict("Steps of plain FP16 before the loss is NaN", ...)
 
@@ -45,7 +45,7 @@ survived = predict("Steps of plain FP16 before the loss is NaN", ...)
 # %% tags=["nbval-check-output"]
 import math
 
-from coursekit.amp.recipes import RECIPES, train
+from classroom.lectures.amp.experiments import RECIPES, train
 
 plain = train(RECIPES["FP16 only"], seed=SEED, name=MODEL, device=device, steps=3)
 finite = sum(math.isfinite(loss) for loss in plain.losses)
@@ -76,10 +76,10 @@ unmoved = predict("Share of weights that never moved in BF16", ..., unit="%")
 # We train a copy and count. The learning rate is that of many full fine-tunes, a few hundred-thousandths; Adam moves a weight by about as much in each step.
 
 # %% tags=["drifts"]
+from classroom.models import task
+from classroom.models.finetune import batches
+from classroom.models.load import load
 from coursekit.amp.tensor_core import tensor_core
-from coursekit.models import task
-from coursekit.models.finetune import batches
-from coursekit.models.load import load
 
 model, tokenizer = load(MODEL, device=device, dtype="float32")
 model = model.bfloat16()
@@ -99,8 +99,8 @@ unmoved.reveal(round(100 * same.item() / sum(p.numel() for p in start), 1))
 # keep **master weights** in FP32, let the optimizer step on those, and give the model a rounded copy. It is a short class.
 
 # %%
+from classroom.notebook.show import show_source
 from coursekit.amp.master_weights import MasterWeights
-from coursekit.classroom.show import show_source
 
 show_source(MasterWeights)
 
@@ -108,7 +108,7 @@ show_source(MasterWeights)
 # Does it give what FP32 gives? A model in FP32 that gets the *same* 16-bit gradients must end at the same masters, to the last bit. PyTorch's AdamW steps on both.
 
 # %% tags=["nbval-check-output"]
-from coursekit.classroom.show import compare
+from classroom.notebook.show import compare
 
 low, high = torch.randn(1000, generator=torch.Generator().manual_seed(SEED)), None
 low = low.bfloat16().requires_grad_()
@@ -136,8 +136,8 @@ compare(
 # large run is a mean over millions of tokens, so one batch of ours is a small share of it: we divide by four million, as LLaMA's batches have.
 
 # %%
+from classroom.lectures.amp.experiments import BATCH_TOKENS
 from coursekit.amp import grad_stats
-from coursekit.amp.recipes import BATCH_TOKENS
 from coursekit.training import targets
 
 model, tokenizer = load(MODEL, device=device, dtype="float32")
@@ -177,8 +177,8 @@ dead.reveal(round(100 * flushed.zero, 1))
 # power of two. **Multiplying the loss** does exactly that: backward is linear, so the factor reaches every gradient.
 
 # %% tags=["drifts"]
-from coursekit.figures import amp as figures
-from coursekit.figures.style import show
+from classroom.drawing.style import show
+from classroom.lectures.amp import figures
 
 weights_and_activations = {
     "gradients of weights": torch.cat([g.flatten() for g in by_weight.values()]),
@@ -595,7 +595,7 @@ compare(
 # ## Rules to take along
 
 # %%
-from coursekit.classroom.show import takeaway
+from classroom.notebook.show import takeaway
 
 takeaway("Multiply in 16 bits; keep weights, optimizer, sums and the loss in 32.")
 takeaway(

@@ -36,7 +36,7 @@ print(
 # the worst moment?
 
 # %%
-from coursekit.classroom.predict import predict
+from classroom.notebook.predict import predict
 
 guess = predict("Peak of one training step", ..., unit="MB")
 
@@ -44,8 +44,8 @@ guess = predict("Peak of one training step", ..., unit="MB")
 # `measure` runs the step and listens to the allocator: every byte given, every byte taken back. It also asks the graph what it holds for backward.
 
 # %%
+from classroom.models.load import load
 from coursekit.memory.measure import measure
-from coursekit.models.load import load
 
 model, tokenizer = load(MODEL, device=device, dtype="float32")
 model.train()
@@ -71,8 +71,8 @@ print(
 # through on tensors that have a size and no content, and writes down every birth and death. Its curve, by category, and the allocator's on top:
 
 # %% tags=["volatile"]
-from coursekit.figures import memory as draw
-from coursekit.figures.style import show
+from classroom.drawing.style import show
+from classroom.lectures.memory import figures as draw
 from coursekit.memory.measure import Step, allocations
 from coursekit.memory.planner import Plan, estimate, timeline
 
@@ -89,7 +89,7 @@ show(draw.step_timeline(timeline(plan, at_least=10_000), curve, title=title))
 # Two curves, one line. How near is the planner? It has never seen the weights, and it does not import torch.
 
 # %% tags=["nbval-check-output"]
-from coursekit.classroom.show import compare
+from classroom.notebook.show import compare
 
 planned = estimate(plan)
 compare(
@@ -140,7 +140,7 @@ optimizer.zero_grad()
 # parameters.
 
 # %%
-from coursekit.classroom.show import takeaway
+from classroom.notebook.show import takeaway
 
 takeaway(
     "Ask which ledger: sixteen bytes a parameter may mean FP32, torch.amp, or 16-bit weights with FP32 masters."
@@ -346,8 +346,8 @@ print(
 # Others estimate too. The formulas that are quoted most often, and the course's planner, held against the allocator: a small batch, a large one, and the large one with checkpointing.
 
 # %% tags=["nbval-check-output"]
+from classroom.models.load import checkpointing
 from coursekit.memory.formulas import FORMULAS
-from coursekit.models.load import checkpointing
 
 trials = {
     "2 x 64": (2, 64, False),
@@ -416,8 +416,8 @@ for name, lengths_ in series.items():
 # Our sentences have different numbers of tokens. Here are two micro-batches of one batch:
 
 # %%
-from coursekit.models import task
-from coursekit.models.finetune import batches
+from classroom.models import task
+from classroom.models.finetune import batches
 from coursekit.training import targets
 
 pairs = sorted(task.pairs("train", 64, SEED), key=lambda pair: len(pair.prompt))
@@ -473,7 +473,7 @@ compare(
 # The loop of the course does it like that; the two lines that matter are `total` and `_backward`'s weight.
 
 # %%
-from coursekit.classroom.show import show_source
+from classroom.notebook.show import show_source
 from coursekit.training import Training
 
 show_source(Training._backward)
@@ -613,7 +613,7 @@ show(draw.code_maps(maps, title="The dynamic map: 256 values, dense near zero"))
 # The maps are those of `bitsandbytes`, value for value; our codes are always the *nearest*.
 
 # %% tags=["nbval-check-output"]
-from coursekit.models.load import quiet
+from classroom.models.load import quiet
 
 with quiet():
     import bitsandbytes.functional as bnb
@@ -680,7 +680,7 @@ print(f"largest update {largest:.2f} lr; below 10: {largest < 10}")
 # SGD remembers nothing. Adafactor remembers a row and a column of each matrix instead of all of it. All weights of the model, the rewriting task of the course, the same data:
 
 # %% tags=["drifts"]
-from coursekit.optim.recipes import RECIPES, train
+from classroom.lectures.memory.experiments import RECIPES, train
 
 runs = {
     name: train(name, model=MODEL, steps=steps, seed=SEED, device=device)
@@ -784,7 +784,7 @@ qlora = Plan(
     "llama-3-70b",
     batch=1,
     sequence=512,
-    quantisation="nf4",
+    quantization="nf4",
     lora_rank=16,
     checkpointing=True,
     optimizer="paged-adamw-8bit",

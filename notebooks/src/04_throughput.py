@@ -37,7 +37,7 @@ print(f"{steps} steps where we train, on {device} in {dtype}")
 # places in these rectangles is filler, computed at full price and thrown away?
 
 # %%
-from coursekit.classroom.predict import predict
+from classroom.notebook.predict import predict
 
 filler = predict("Share of a padded epoch that is filler", ..., unit="%")
 
@@ -45,8 +45,8 @@ filler = predict("Share of a padded epoch that is filler", ..., unit="%")
 # No model is needed for the answer, only the lengths. `waste` counts.
 
 # %% tags=["nbval-check-output"]
+from classroom.lectures.throughput.experiments import texts
 from coursekit.throughput.batching import bucketed, shuffled, waste
-from coursekit.throughput.variants import texts
 
 _, many = texts(1920, SEED, most=5)
 lengths = [len(ids) for ids, _ in many]
@@ -60,8 +60,8 @@ filler.reveal(round(100 * padded.share, 1))
 # The machine is busy all the time, every monitor is green, and two places in five hold nothing. It gets worse with the batch: the more texts, the longer the longest of them.
 
 # %%
-from coursekit.figures import throughput as draw
-from coursekit.figures.style import show
+from classroom.drawing.style import show
+from classroom.lectures.throughput import figures as draw
 
 sizes = {
     f"batch {size}": waste(lengths, shuffled(len(lengths), size, SEED))
@@ -77,8 +77,8 @@ show(
 # So a speed in tokens a second needs a word: *which* tokens? A log that counts places looks faster than one that counts text. The same steps of our model, counted both ways:
 
 # %% tags=["volatile"]
+from classroom.lectures.throughput.experiments import TrainStep, batchings
 from coursekit.throughput.meter import tokens_per_second
-from coursekit.throughput.variants import TrainStep, batchings
 
 tokenizer, rows = texts(32, SEED, most=5)
 epoch = batchings(tokenizer, rows, size=8, seed=SEED)
@@ -98,7 +98,7 @@ print(
 # pools, sort *within* a pool, cut into batches, and shuffle the batches.
 
 # %%
-from coursekit.classroom.show import show_source
+from classroom.notebook.show import show_source
 
 show_source(bucketed)
 
@@ -132,7 +132,7 @@ for number in (0, 1, 0):
 # The sampler says *which* texts; who makes a batch of them, and when? With `num_workers=0` the loop itself: it stops, and tokenises. Workers are processes that prepare batches ahead. An epoch of tokenising alone, without a model:
 
 # %% tags=["volatile"]
-from coursekit.throughput import variants
+from classroom.lectures.throughput import experiments as variants
 from coursekit.throughput.meter import in_turns
 
 workers = (0, 1) if PROFILE == "ci" else (0, 1, 2)
@@ -192,7 +192,7 @@ show(
 # collator that packs; are its positions ours?
 
 # %% tags=["nbval-check-output"]
-from coursekit.classroom.show import compare
+from classroom.notebook.show import compare
 from coursekit.throughput.packing import collate
 from transformers import DataCollatorWithFlattening
 
@@ -216,7 +216,7 @@ contaminated = predict("Rise of the loss without the mask", ..., unit="%")
 # First the law: packed with its mask, the row has the loss and the gradients of its texts **one at a time**. Not bit by bit, since sums are taken in another order.
 
 # %% tags=["nbval-check-output"]
-from coursekit.models.load import load
+from classroom.models.load import load
 from coursekit.training import targets
 
 model, _ = load(MODEL, device=device, dtype="float32")
@@ -295,7 +295,7 @@ compare(
 )
 
 # %%
-from coursekit.classroom.show import takeaway
+from classroom.notebook.show import takeaway
 
 takeaway(
     "Packing changes the speed and nothing else: equal losses, equal gradients, if the mask is there."
@@ -848,7 +848,7 @@ compare("losses in TensorBoard's files", board, logged, name="run.jsonl")
 print(records[0].kind, records[0].values)
 
 # %% tags=["drifts"]
-from coursekit.figures.training import loss_curve
+from classroom.drawing.training import loss_curve
 
 show(
     loss_curve(

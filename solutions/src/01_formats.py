@@ -23,7 +23,7 @@ import math
 
 import numpy as np
 import torch
-from coursekit.classroom.checks import formats as check
+from classroom.lectures.formats import exercises as check
 
 minutes = sum(exercise.minutes for exercise in check.EXERCISES)
 print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")

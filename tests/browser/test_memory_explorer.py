@@ -64,7 +64,7 @@ def planned(**values):
     return [memory_picture.size(n) for n in estimate(Plan("llama-3-8b", **values)).peaks.values()]
 
 
-QLORA = {"lora_rank": 16, "quantisation": "nf4"}
+QLORA = {"lora_rank": 16, "quantization": "nf4"}
 
 
 def test_it_opens_on_what_python_says(page):

@@ -5,8 +5,8 @@ import torch
 from second_device import NAME
 from torch import nn
 
-from coursekit.models import finetune, task
-from coursekit.models.load import load
+from classroom.models import finetune, task
+from classroom.models.load import load
 
 DEVICES = ("cpu", NAME)
 PAIRS = task.pairs("train", 8)
@@ -63,7 +63,7 @@ def test_generation_says_what_the_cpu_says(model_and_tokenizer):
 
 
 def test_an_adapter_learns_is_saved_and_loaded(tmp_path):
-    from coursekit.models.adapter import load_adapter, save_adapter
+    from classroom.models.adapter import load_adapter, save_adapter
 
     model, tokenizer = finetune.trainable("lora", device=NAME, dtype="float32")
     run = finetune.training(model, tokenizer, PAIRS, steps=3, rate=1e-3, size=4)
@@ -173,15 +173,15 @@ def test_blocks_are_quantised_as_on_the_cpu(name):
 
 @pytest.mark.parametrize("name", ["FP32", "FP16 only", "FP16 + master + scaling"])
 def test_a_recipe_of_mixed_precision_trains(name):
-    from coursekit.amp.recipes import RECIPES, train
+    from classroom.lectures.amp.experiments import RECIPES, train
 
     losses = {device: train(RECIPES[name], device=device, steps=2, size=2).losses for device in DEVICES}
     assert losses[NAME] == pytest.approx(losses["cpu"], rel=2e-2, nan_ok=True)
 
 
 def test_gradients_are_counted_and_drawn():
+    from classroom.lectures.amp import figures as draw
     from coursekit.amp.grad_stats import activation_gradients, by_layer, largest_safe_scale, overall
-    from coursekit.figures import amp as draw
     from coursekit.formats.spec import FP16
 
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)).to(NAME)
@@ -197,8 +197,8 @@ def test_gradients_are_counted_and_drawn():
 
 
 def test_steps_of_every_batching_and_variant():
-    from coursekit.throughput import variants
-    from coursekit.throughput.variants import TrainStep
+    from classroom.lectures.throughput import experiments as variants
+    from classroom.lectures.throughput.experiments import TrainStep
 
     tokenizer, rows = variants.texts(6)
     for batches in variants.batchings(tokenizer, rows, size=3).values():
@@ -246,8 +246,8 @@ def test_waits_for_the_device_are_counted():
 
 
 def test_compare_and_predict_take_tensors_of_the_device(capsys):
-    from coursekit.classroom.predict import Prediction
-    from coursekit.classroom.show import compare
+    from classroom.notebook.predict import Prediction
+    from classroom.notebook.show import compare
 
     compare("values", torch.arange(3, device=NAME), torch.arange(3))
     assert "equal: True" in capsys.readouterr().out

@@ -7,22 +7,22 @@ import pytest
 import torch
 from second_device import NAME
 
-from coursekit.publish.sources import read_source
+from classroom.publish.sources import read_source
 
 SOURCES = Path(__file__).parents[2] / "notebooks" / "src"
 CHOICE = '"cuda" if PROFILE == "gpu" and torch.cuda.is_available() else "cpu"'
 IMPORTS = """
 import math
 import torch
-from coursekit.classroom.predict import predict
-from coursekit.classroom.show import compare, show_source
-from coursekit.figures import throughput as draw
-from coursekit.figures.style import show
-from coursekit.models import task
-from coursekit.models.finetune import batches
-from coursekit.models.load import load
+from classroom.notebook.predict import predict
+from classroom.notebook.show import compare, show_source
+from classroom.lectures.throughput import figures as draw
+from classroom.drawing.style import show
+from classroom.models import task
+from classroom.models.finetune import batches
+from classroom.models.load import load
 from coursekit.throughput.flops import counter
-from coursekit.throughput.variants import texts
+from classroom.lectures.throughput.experiments import texts
 data = batches(load("tiny", device="cpu")[1], task.pairs("train", 4), 2)
 """
 SMALLER = {"texts(32": "texts(8", "(8, 96)": "(2, 48)"}  # every operation of the device costs 0.1 ms

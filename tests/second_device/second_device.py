@@ -223,5 +223,5 @@ register()
 @pytest.fixture
 def first_gpu(monkeypatch):
     """The device is what `load` takes if it is not told another, as the first GPU of a machine is."""
-    monkeypatch.setattr("coursekit.models.load.default_device", lambda: NAME)
+    monkeypatch.setattr("classroom.models.load.default_device", lambda: NAME)
     return NAME

@@ -58,21 +58,33 @@ def test_what_has_another_hash_in_each_build_is_outside():
     assert not [name for name in names if re.match(r"cuda-|nvidia-(?!ml-py)", name)]
 
 
+def asked_for(extra):
+    """The requirements of an extra, and of the extras that it includes."""
+    for text in PROJECT["optional-dependencies"][extra]:
+        requirement = Requirement(text)
+        if requirement.name == "coursekit":
+            for included in sorted(requirement.extras):
+                yield from asked_for(included)
+        else:
+            yield requirement
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_pins_what_its_extra_asks_for(layer):
     below = LAYERS[: LAYERS.index(layer) + 1]
     pins = {requirement.name: pin(requirement) for requirement in locked(below)} | {
         "torch": newest.pins(ROOT)["torch"]
     }
-    asked = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][layer], "setuptools>=77"]
-    for requirement in map(Requirement, asked):
+    for requirement in [*asked_for(layer), Requirement("setuptools>=77")]:
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_every_extra_is_locked():
-    """colab has nothing that lab has not."""
+    """`lab` includes `colab`, which includes `torch`; `all` is the layers but Node.js. Alone: no dependency."""
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {*LAYERS, "colab"} and set(extras["colab"]) <= set(extras["lab"])
+    assert set(extras) == {*LAYERS, "torch", "colab", "all"}
+    assert "coursekit[colab]" in extras["lab"] and "coursekit[torch]" in extras["colab"]
+    assert PROJECT["dependencies"] == []
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

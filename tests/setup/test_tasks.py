@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from classroom.cli import main as coursekit
 from course_setup import environment as env
 from course_setup import tasks, torch_build, work
-from coursekit.cli import main as coursekit
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from classroom.machine import browser
 from course_setup import tools
-from coursekit.classroom import browser
 
 
 @pytest.fixture

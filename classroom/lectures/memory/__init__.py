@@ -1,0 +1,11 @@
+"""Lecture 3, memory.
+
+exercises          what is asked, to call as `check.name(function)`
+cases              their cases and right answers, from torch, transformers, autograd and trying everything
+mistakes           their typical mistakes
+experiments        the same fine-tune with each optimizer: loss, seconds, bytes
+figures            timelines and phases of a step, ledgers, saved tensors, errors, trade-offs, decisions
+claims             what is said about memory
+benchmark          optimizers and quantisers beside bitsandbytes and torch
+planner_benchmark  the planner beside the allocator, and beside other people's formulas
+"""

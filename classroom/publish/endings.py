@@ -1,0 +1,146 @@
+"""How a command ends: in a sentence where the user can put the matter right, and never in a traceback.
+
+STATUSES is the list that `coursekit --help` shows. An error that nobody foresaw has a status of its own: 1 means
+something for every command (a plan does not fit, an exercise is not passed), and a crash must not look like it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import click
+
+from classroom.publish.sources import CourseError
+from classroom.publish.stop import exit_status, terminated_like_ctrl_c
+
+STATUSES = {
+    0: "all is well",
+    1: "the answer is no: a notebook failed, a file is stale, an exercise is not passed, a plan does not fit",
+    2: "something you can put right; a sentence says what and how",
+    70: "an error that nobody foresaw; the sentence names a file to report it with",
+    130: "stopped with Ctrl-C",
+    143: "stopped with SIGTERM",
+}
+UNFORESEEN = 70
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+# modules that an extra of pyproject.toml brings
+EXTRA_OF = dict.fromkeys(("nbclient", "nbformat"), "lab") | dict.fromkeys(
+    ("jupytext", "latex2mathml", "nbconvert", "nbgrader", "nbstripout", "papermill", "playwright", "yaml"),
+    "publish",
+)
+
+
+class Problem(click.ClickException):
+    exit_code = 2
+
+
+class Amount(click.FloatRange):
+    """A number in a range; "nan" and "inf" are none."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+class Course(click.Group):
+    """A group whose commands end in one of STATUSES and, apart from 0 and 1, in a sentence."""
+
+    def main(self, *args, **options):
+        print_what_the_stream_can()
+        try:
+            try:
+                return super().main(*args, **options)
+            finally:
+                sys.stdout.flush()  # here, where a full disk can still be told
+        except OSError as error:
+            sys.exit(output_lost(error))
+
+    def invoke(self, ctx):
+        try:
+            with terminated_like_ctrl_c():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            click.echo("\nStopped. Nothing is left running; the same command starts again.", err=True)
+            sys.exit(exit_status(stop))
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except CourseError as error:
+            raise Problem(str(error)) from error
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and (words := missing_module(error)):
+                raise Problem(words) from error
+            if isinstance(error, OSError) and error.errno in (errno.EPIPE, *DISK_FULL):
+                raise  # about the output: main tells
+            sys.exit(unforeseen(error))
+
+
+def missing_module(error: ModuleNotFoundError) -> str | None:
+    """What to install; None if the module belongs to no extra."""
+    name = (error.name or "").split(".")[0]
+    if name not in EXTRA_OF:
+        return None
+    # PowerShell takes a path in quotes for a text, so only where it must be
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return (
+        f"this command needs {name}, which is not installed. In the folder of the course run:\n"
+        f'  {python} -m pip install -c constraints.txt -e ".[{EXTRA_OF[name]}]"'
+    )
+
+
+def print_what_the_stream_can() -> None:
+    """A character that the output's encoding lacks becomes a question mark (Windows, a file: no check marks)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def output_lost(error: OSError) -> int:
+    """Tell that the output could not be written, and keep Python from trying again when it ends."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    if error.errno == errno.EPIPE:  # `| head`: the reader has seen enough
+        return 0
+    if error.errno not in DISK_FULL:
+        return unforeseen(error)
+    click.echo(
+        "Error: the result could not be written: the disk is full. Free some space and run the same command again.",
+        err=True,
+    )
+    return Problem.exit_code
+
+
+def unforeseen(error: Exception) -> int:
+    """Ask to report the error; its traceback goes to a file, or where there is none to the error stream."""
+    words = "".join(traceback.format_exception(error))
+    report = f"coursekit {' '.join(sys.argv[1:])}\nPython {sys.version}\n{platform.platform()}\n\n{words}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="coursekit-error-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            file.write(report)
+        place = f"The file {Path(file.name)} says where"
+    except OSError:
+        click.echo(report, err=True)
+        place = "The lines above say where"
+    click.echo(
+        f"Error: nobody foresaw this: {type(error).__name__}. It is a mistake in the course's own code, not yours. "
+        f"{place}; please send it to the people you have the course from.",
+        err=True,
+    )
+    return UNFORESEEN
+
+
+def statuses_text() -> str:
+    """STATUSES as lines for `--help`."""
+    return "\n".join(f"  {number:>3}  {words}" for number, words in STATUSES.items())

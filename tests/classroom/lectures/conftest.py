@@ -1,0 +1,12 @@
+"""One thread: two test processes share the cores, times are compared, and sums are bit-equal only in one order."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,101 @@
+import copy
+import re
+
+import nbformat
+import nbformat.v4 as v4
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from classroom.publish.canonical import VOLATILE_TEXT, WIDGET_VIEW, canonical_text, refusals
+
+
+def executed(seed: int):
+    """A notebook as an execution leaves it; all that must not matter depends on the seed."""
+    notebook = v4.new_notebook(
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "language_info": {"name": "python", "version": f"3.{seed}"},
+            "papermill": {"duration": seed / 7},
+            "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {f"model{seed}": {}}}},
+        }
+    )
+    stream = v4.new_output("stream", name="stdout", text="12.5\n")
+    widget = v4.new_output(
+        "display_data", {WIDGET_VIEW: {"model_id": f"model{seed}"}, "text/plain": "Slider"}
+    )
+    clock = v4.new_output("stream", name="stdout", text=f"{seed} s\n")
+    notebook.cells = [
+        v4.new_markdown_cell("# One"),
+        v4.new_code_cell("print(12.5)", outputs=[stream], execution_count=1),
+        v4.new_code_cell("slider", outputs=[widget], execution_count=2),
+        v4.new_code_cell("clock()", outputs=[clock], execution_count=3, metadata={"tags": ["volatile"]}),
+        v4.new_code_cell(
+            "print(12.5)", outputs=[copy.deepcopy(stream)], execution_count=4, metadata={"tags": []}
+        ),
+    ]
+    for cell in notebook.cells:
+        cell.metadata["papermill"] = {"duration": seed / 3}
+        cell.metadata["execution"] = {"iopub.status.busy": f"2031-01-{seed:02}"}
+    return notebook
+
+
+def test_two_executions_give_the_same_bytes():
+    assert canonical_text(executed(11)) == canonical_text(executed(13))
+
+
+def test_what_was_computed_is_kept():
+    notebook = nbformat.reads(canonical_text(executed(11)), as_version=4)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert [cell.get("execution_count") for cell in notebook.cells] == [None, 1, 2, 3, 4]
+    assert notebook.cells[1].outputs[0].text == "12.5\n"
+    assert notebook.cells[2].outputs[0].data == {"text/plain": "Slider"}
+    assert notebook.cells[3].outputs[0].data["text/plain"] == VOLATILE_TEXT
+    assert notebook.cells[3].metadata == {"tags": ["volatile"]} and notebook.cells[4].metadata == {}
+
+
+def test_the_notebook_given_is_not_touched():
+    notebook = executed(11)
+    before = copy.deepcopy(notebook)
+    canonical_text(notebook)
+    assert notebook == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["code", "markdown"]), st.text(max_size=12)), max_size=8))
+def test_canonical_twice_is_canonical_once_and_ids_are_unique(cells):
+    make = {"code": v4.new_code_cell, "markdown": v4.new_markdown_cell}
+    text = canonical_text(v4.new_notebook(cells=[make[kind](source) for kind, source in cells]))
+    notebook = nbformat.reads(text, as_version=4)
+    ids = [cell.id for cell in notebook.cells]
+    assert canonical_text(notebook) == text
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_new_cell_leaves_the_ids_of_the_others():
+    """So that a diff shows the new cell only."""
+    old, new = executed(11), executed(11)
+    new.cells.insert(1, v4.new_markdown_cell("between"))
+    ids_of = [re.findall('"id": "(.*)"', canonical_text(notebook)) for notebook in (old, new)]
+    assert ids_of[1][:1] + ids_of[1][2:] == ids_of[0]
+
+
+@pytest.mark.parametrize(
+    "shown, reason",
+    [("<function at 0x7f3a12bc9d00>", "address"), (str(nbformat.__file__), "path of this machine")],
+)
+@pytest.mark.parametrize("kind", ["stream", "text/plain", "text/html"])
+def test_what_belongs_to_one_machine_or_run_is_refused(shown, reason, kind):
+    if kind == "stream":
+        output = v4.new_output("stream", name="stderr", text=shown)
+    else:
+        output = v4.new_output("display_data", {kind: shown})
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("1"), v4.new_code_cell("x", outputs=[output])])
+    (sentence,) = refusals(notebook)
+    assert sentence.startswith("cell 2 ") and reason in sentence
+    notebook.cells[1].metadata["tags"] = ["volatile"]
+    assert refusals(notebook) == []
+
+
+def test_an_ordinary_notebook_is_not_refused():
+    assert refusals(executed(11)) == []

@@ -1,0 +1,76 @@
+import pytest
+
+from classroom.publish import sources
+from classroom.publish.sources import CourseError, all_sources, find_root, pick, read_source
+
+
+def test_root_is_found_from_any_folder_below(course):
+    assert find_root(course / "notebooks" / "src") == course
+
+
+def test_outside_the_course_the_folder_of_the_package_is_the_root(tmp_path):
+    root = find_root(tmp_path)
+    assert (root / "coursekit" / "publish" / "sources.py").samefile(sources.__file__)
+
+
+def test_no_course_anywhere_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        sources, "__file__", str(tmp_path / "site-packages" / "coursekit" / "publish" / "sources.py")
+    )
+    with pytest.raises(CourseError, match="Change to your clone"):
+        find_root(tmp_path)
+
+
+def test_another_project_is_not_the_course(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    assert not sources.is_root(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[project", b"\xff\xfe", b"[project]\nname = 3"], ids=["cut", "binary", "number"]
+)
+def test_a_broken_pyproject_in_a_folder_above_is_passed_over(course, tmp_path, content):
+    (tmp_path / "pyproject.toml").write_bytes(content)
+    assert not sources.is_root(tmp_path)
+    assert find_root(course / "notebooks") == course
+
+
+@pytest.mark.parametrize("name", ["01_demo", "01", "1", "demo", "01_demo.py", "01_demo.ipynb"])
+def test_a_name_means_lesson_and_solution(course, name):
+    assert [s.label for s in pick(all_sources(course), (name,))] == ["notebooks/01_demo", "solutions/01_demo"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "solutions",
+        "solutions/",
+        "solutions/01_demo",
+        "solutions/demo",
+        "./solutions/src/01_demo.py",
+        "solutions\\01_demo.ipynb",
+    ],
+)
+def test_a_path_means_one(course, name):
+    assert [s.label for s in pick(all_sources(course), (name,))] == ["solutions/01_demo"]
+
+
+def test_no_name_means_all(course):
+    assert len(pick(all_sources(course), ())) == 2
+
+
+def test_an_unknown_name_gets_the_nearest(course):
+    with pytest.raises(CourseError, match=r"no notebook 'deno'. Did you mean 01_demo\?"):
+        pick(all_sources(course), ("demo", "deno"))
+
+
+def test_a_name_like_nothing_gets_the_list(course):
+    with pytest.raises(CourseError, match="There are: 01_demo"):
+        pick(all_sources(course), ("zzz",))
+
+
+def test_a_source_reads_as_a_notebook_that_jupyterlab_opens_without_asking(course):
+    notebook = read_source(course / "notebooks" / "src" / "01_demo.py")
+    assert notebook.metadata == {"kernelspec": sources.KERNELSPEC}
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown", *["code"] * 4]
+    assert notebook.cells[1].metadata == {"tags": ["parameters"]}

@@ -1,0 +1,40 @@
+"""A row of the register: its figures are compared with what its function computes, and it must be complete."""
+
+import pytest
+
+from classroom.records.claim import Claim, claim, mismatches
+
+
+def test_a_wrong_figure_is_reported():
+    row = claim("X1", said="s", where="w", verdict="right", right="{n}", figures={"n": 3}, source="")(
+        lambda: {"n": 4}
+    )
+    assert mismatches(row) == ["X1: n should be 3, came out as 4."]
+
+
+def test_a_figure_that_is_not_computed_is_reported():
+    row = claim("X1", said="s", where="w", verdict="right", right="", figures={"n": 3}, source="")(
+        lambda: {"m": 3}
+    )
+    assert "lists ['n']" in mismatches(row)[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "complaint"),
+    [
+        ({"verdict": "maybe"}, "verdict must be one of"),
+        ({"source": ""}, "needs a source"),
+        ({"compute": dict}, "needs `figures`"),
+    ],
+)
+def test_incomplete_rows_are_refused(facts, complaint):
+    row = {
+        "id": "X",
+        "said": "s",
+        "where": "w",
+        "verdict": "right",
+        "right": "r",
+        "source": "a paper",
+    } | facts
+    with pytest.raises(ValueError, match=complaint):
+        Claim(**row)
