@@ -1,7 +1,7 @@
 """What a model is made of, read from its config: every weight with its name and shape, and so the number of parameters.
 
-    architecture = find("llama-3-8b")               # or from_config(AutoConfig.from_pretrained(...)), or a config.json
-    count(architecture)                             # 8030261248
+    architecture = architecture_of("llama-3-8b")  # or a config.json, or AutoConfig.from_pretrained(...)
+    parameter_count(architecture)                 # 8030261248
 
 Exact to the unit, with no weights and no torch. What makes counts differ from the textbook's 12 L h^2 is all here:
 grouped-query attention (fewer heads for keys and values), SwiGLU (three matrices instead of two), heads tied to the
@@ -132,7 +132,7 @@ def pattern(architecture: Architecture) -> tuple[Blocks, ...]:
 
 
 @cache
-def count(architecture: Architecture) -> int:
+def parameter_count(architecture: Architecture) -> int:
     """Number of parameters; a tied head is counted once, as it is stored once."""
     return sum(number * prod(shape) for shape, number in shapes(architecture).items())
 
@@ -152,7 +152,7 @@ def active(architecture: Architecture) -> int:
     """Parameters that one token meets: all of a dense model, of a mixture only the experts it is routed to."""
     a = architecture
     idle = (a.experts - a.experts_per_token) * 3 * a.hidden * a.moe_intermediate if a.experts else 0
-    return count(a) - idle * (a.layers - len(a.dense_layers))
+    return parameter_count(a) - idle * (a.layers - len(a.dense_layers))
 
 
 def weights(architecture: Architecture) -> Iterator[Weight]:
@@ -276,7 +276,7 @@ def from_config(config) -> Architecture:
             f"the planner knows the families {', '.join(sorted(FAMILIES))}; this config says "
             f"model_type={shown(fields.family)}. If it is built like one of these, set model_type to that."
         )
-    return checked(Architecture(**FAMILIES[fields.family](fields)))
+    return consistent(Architecture(**FAMILIES[fields.family](fields)))
 
 
 def _llama(fields: Fields, **more) -> dict:
@@ -402,7 +402,7 @@ FAMILIES = {
 }
 
 
-def checked(architecture: Architecture) -> Architecture:
+def consistent(architecture: Architecture) -> Architecture:
     """The same. Raises UnknownModel if its numbers contradict each other."""
     a = architecture
     if a.heads % a.kv_heads:
@@ -426,7 +426,7 @@ def presets() -> dict[str, dict]:
     return found
 
 
-def find(model) -> Architecture:
+def architecture_of(model) -> Architecture:
     """The architecture of a preset ("llama-3-8b"), of a config.json or the folder that holds it, of a config.
 
     Raises UnknownModel with the nearest names.

@@ -22,7 +22,7 @@ from coursekit.memory import architecture
 from coursekit.memory.ledger import OPTIMIZERS
 from coursekit.memory.planner import CATEGORIES, PHASES, SIMULATED, Parts, Plan, replayed, shared
 from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY
-from coursekit.memory.validate import checked
+from coursekit.memory.validate import reject_impossible
 
 BATCHES, SEQUENCES = tuple(range(1, 65)), tuple(2**n for n in range(7, 14))
 COMING = (ACTIVATIONS, TEMPORARY, GRADIENTS)  # the categories that a tape changes
@@ -65,8 +65,8 @@ def points(plan: Plan) -> dict[str, list[Point]]:
     ZeRO of `plan` do not matter. Raises as `estimate`; ValueError if one tape cannot stand for the plan."""
     if plan.device != "cuda" or plan.accumulation != 1:
         raise ValueError("coefficients are for one micro-batch on a GPU: device='cuda' and accumulation=1.")
-    a = architecture.find(plan.model)
-    checked(plan, a)
+    a = architecture.architecture_of(plan.model)
+    reject_impossible(plan, a)
     events = list(replayed(Parts(replace(plan, batch=BATCH, sequence=SEQUENCE), a)))
     moments: dict[str, list[Moment]] = {phase: [] for phase in PHASES[:3]}
     for phase, terms in peaks(events, a.layers):
@@ -136,7 +136,7 @@ def highest_somewhere(found: list[Moment]) -> list[Moment]:
 def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
     """What stays, whole (a rank's part is the page's to compute): bytes by name, and for each optimizer those of
     its states on the GPU and of what comes and goes in its step."""
-    a = architecture.find(plan.model)
+    a = architecture.architecture_of(plan.model)
     parts, each = Parts(plan, a), {}
     for name in optimizers:
         parts.optimizer = OPTIMIZERS[name]
@@ -174,5 +174,6 @@ def table(models: Iterable[str], methods: Mapping[str, Mapping], optimizers: Ite
                     if tapes.setdefault(str(tape), len(kept)) == len(kept):
                         kept.append(tape)
                 rows[method]["tapes"][attention] = [tapes[str(tape)] for tape in played]
-        found[model] = {"parameters": architecture.count(architecture.find(model)), "methods": rows}
+        parameters = architecture.parameter_count(architecture.architecture_of(model))
+        found[model] = {"parameters": parameters, "methods": rows}
     return {"categories": CATEGORIES, "phases": PHASES, "coming": COMING, "models": found, "tapes": kept}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from coursekit.memory.architecture import count, find
+from coursekit.memory.architecture import architecture_of, parameter_count
 from coursekit.memory.cards import Card, find_card
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS
 from coursekit.memory.planner import CATEGORIES, Estimate, Plan, estimate
@@ -147,7 +147,7 @@ def _ways(plan: Plan, card: Card) -> Iterator[Way]:
     if not plan.quantization:
         if not plan.lora_rank:
             yield from _ladder(plan, card, (LORA, *SINGLE))
-        if not find(plan.model).experts:
+        if not architecture_of(plan.model).experts:
             yield from _ladder(plan, card, (QLORA, *SINGLE))
         yield from _sharded(plan, card)
 
@@ -216,7 +216,7 @@ def sent_bytes(plan: Plan) -> int:
     (N - 1) / N (ZeRO paper, section 7); 16-bit messages. With accumulation stages 2 and 3 pay it each micro-batch."""
     if not plan.zero_stage or plan.world_size == 1:
         return 0
-    parameters = estimate(plan).trainable if plan.lora_rank else count(find(plan.model))
+    parameters = estimate(plan).trainable if plan.lora_rank else parameter_count(architecture_of(plan.model))
     size, ranks = min(2, LEDGERS[plan.ledger].gradient), plan.world_size
     reduce = plan.accumulation if plan.zero_stage >= 2 else 1
     gather = 2 * plan.accumulation if plan.zero_stage == 3 else 1

@@ -10,7 +10,7 @@ Each adds terms that do not live at once, or leaves some out; what the differenc
 
 from __future__ import annotations
 
-from coursekit.memory.architecture import count, find
+from coursekit.memory.architecture import architecture_of, parameter_count
 from coursekit.memory.ledger import LEDGERS
 
 
@@ -24,11 +24,11 @@ def korthikanti_layer(batch: int, sequence: int, hidden: int, heads: int) -> int
 
 def korthikanti(plan) -> int:
     """Activations of all layers and the states of the ledger, added up."""
-    a = find(plan.model)
+    a = architecture_of(plan.model)
     layer = korthikanti_layer(plan.batch, plan.sequence, a.hidden, a.heads)
     if plan.checkpointing:
         layer = 2 * plan.batch * plan.sequence * a.hidden  # the input of each block
-    return a.layers * layer + LEDGERS[plan.ledger].with_adam * count(a)
+    return a.layers * layer + LEDGERS[plan.ledger].with_adam * parameter_count(a)
 
 
 def eleuther(plan) -> int:
@@ -39,8 +39,8 @@ def eleuther(plan) -> int:
     a master copy in 12 bytes, gradients in 4 (or 2); activations with no recomputation s b h L (10 + 24 / t + 5 a s /
     (h t)), with full recomputation 2 s b h L.
     """
-    a = find(plan.model)
-    states = (2 + 12 + 4) * count(a)
+    a = architecture_of(plan.model)
+    states = (2 + 12 + 4) * parameter_count(a)
     tokens = plan.batch * plan.sequence
     if plan.checkpointing:
         return states + 2 * tokens * a.hidden * a.layers
@@ -53,7 +53,7 @@ def accelerate(plan) -> int:
 
     Source: accelerate's `estimate_training_usage`, the largest of its four figures.
     """
-    whole = 4 * count(find(plan.model))
+    whole = 4 * parameter_count(architecture_of(plan.model))
     return 4 * whole if plan.ledger == "fp32" else 2 * whole
 
 
@@ -63,7 +63,7 @@ def deepspeed(plan) -> int:
 
     Source: DeepSpeed's `estimate_zero2_model_states_mem_needs`.
     """
-    parameters = count(find(plan.model))
+    parameters = parameter_count(architecture_of(plan.model))
     return 4 * parameters + 16 * parameters // plan.world_size
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coursekit.memory import activations
-from coursekit.memory.architecture import find
+from coursekit.memory.architecture import architecture_of
 from coursekit.memory.planner import Parts, Plan
 from coursekit.memory.tape import Tape
 
@@ -125,7 +125,7 @@ def replay(plans: Iterable[Plan], allocator: CachingAllocator) -> CachingAllocat
     Weights and states are taken once, from the first plan; gradients are freed after each step.
     """
     for number, plan in enumerate(plans):
-        parts = Parts(plan, find(plan.model))
+        parts = Parts(plan, architecture_of(plan.model))
         if not number:
             for size in parts.resident().values():
                 if size:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from coursekit.memory.architecture import count, find, presets
+from coursekit.memory.architecture import architecture_of, parameter_count, presets
 from coursekit.memory.cards import cards
 from coursekit.memory.fit import Fit, Way
 from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
@@ -121,8 +121,8 @@ def known() -> Iterator[str]:
     """The presets with their parameters, and the cards with their memory."""
     models = [["preset", "family", "parameters"]]
     for name in presets():
-        architecture = find(name)
-        models.append([name, architecture.family, f"{count(architecture) / 1e6:,.0f}"])
+        architecture = architecture_of(name)
+        models.append([name, architecture.family, f"{parameter_count(architecture) / 1e6:,.0f}"])
     yield "Models, millions of parameters\n\n" + aligned(models)
     sold = [[card.name, f"{card.memory_gb:g}"] for card in cards().values()]
     yield "Cards (1 GB = 10^9 bytes)\n\n" + aligned([["card", "GB"], *sold])

@@ -21,7 +21,7 @@ from math import ceil, prod
 from coursekit.memory import activations, architecture
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS, Ledger, Optimizer, nf4_bytes, nf4_tables
 from coursekit.memory.tape import ACTIVATIONS, GATHERED, GRADIENTS, TEMPORARY, Event, Tape
-from coursekit.memory.validate import checked
+from coursekit.memory.validate import reject_impossible
 
 WEIGHTS, STATES, MASTER, INPUTS = "weights", "optimizer states", "master weights", "inputs"
 CATEGORIES = (WEIGHTS, GATHERED, MASTER, STATES, GRADIENTS, ACTIVATIONS, TEMPORARY, INPUTS)
@@ -31,7 +31,7 @@ SIMULATED = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to train one model. Everything has the field's default; `checked` says what is impossible, and why.
+    """One way to train one model. Everything has the field's default; `validate` rejects impossible plans.
 
     model               a preset, a config.json, a config, an Architecture
     batch, sequence     of one micro-batch on one rank
@@ -120,8 +120,8 @@ def estimate(plan: Plan) -> Estimate:
 
     Raises ValueError (UnknownModel for the model) with the reason if the plan is impossible.
     """
-    a = architecture.find(plan.model)
-    checked(plan, a)
+    a = architecture.architecture_of(plan.model)
+    reject_impossible(plan, a)
     parts = Parts(plan, a)
     phases = highest(parts.resident(), replayed(parts), a.layers, parts.gradient_ranks())
     for phase, terms in phases.items():
@@ -129,7 +129,7 @@ def estimate(plan: Plan) -> Estimate:
             terms[name] += nbytes
     phases["optimizer step"] = after_backward(parts)
     return Estimate(
-        plan, architecture.count(a), parts.trained, phases, parts.host_bytes(), tuple(parts.notes())
+        plan, architecture.parameter_count(a), parts.trained, phases, parts.host_bytes(), tuple(parts.notes())
     )
 
 
@@ -176,8 +176,8 @@ class Parts:
         """The weights as the model holds them, whole."""
         a, size, double = self.a, self.ledger.weight, self.plan.double_quantization
         if not self.quantised:
-            return size * architecture.count(a)
-        codes, rest = 0, architecture.count(a)
+            return size * architecture.parameter_count(a)
+        codes, rest = 0, architecture.parameter_count(a)
         for first, number in architecture.kinds(a):
             for linear in architecture.linear_layers(a, first):  # what Linear4bit replaces
                 codes += number * (nf4_bytes(linear.numel, double=double) + nf4_tables(double))
@@ -340,8 +340,8 @@ def timeline(plan: Plan, at_least: int = 1) -> list[tuple[str, str, dict[str, in
     """(phase, place, bytes by category) after every event of `at_least` bytes of one micro-batch, all blocks played,
     and in the optimizer's step: for pictures of small models. The same ValueErrors as `estimate`.
     """
-    a = architecture.find(plan.model)
-    checked(plan, a)
+    a = architecture.architecture_of(plan.model)
+    reject_impossible(plan, a)
     parts, tape = Parts(plan, a), Tape()
     tape.accumulates = plan.accumulation > 1
     model = parts.model()

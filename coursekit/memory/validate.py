@@ -18,7 +18,7 @@ CHOICES = {
 }
 
 
-def checked(plan, a: Architecture) -> None:
+def reject_impossible(plan, a: Architecture) -> None:
     """Raises ValueError with the reason if nobody could run `plan`."""
     for name in ("batch", "sequence", "accumulation", "world_size"):
         whole(name, getattr(plan, name), at_least=1)

@@ -22,11 +22,11 @@ import anywidget
 import traitlets
 
 from coursekit.memory import coefficients
-from coursekit.memory.architecture import find
+from coursekit.memory.architecture import architecture_of
 from coursekit.memory.cards import Card, cards, find_card
 from coursekit.memory.ledger import OPTIMIZERS
 from coursekit.memory.planner import Estimate, Plan, estimate
-from coursekit.memory.validate import checked
+from coursekit.memory.validate import reject_impossible
 from coursekit.widgets import memory_picture
 from coursekit.widgets.static import fragment
 
@@ -81,7 +81,7 @@ def table_of(models: tuple[str, ...]) -> dict:
     Raises UnknownModel, or ValueError for a model that not every choice of the page applies to.
     """
     for name in models:
-        a = find(name)
+        a = architecture_of(name)
         if a.experts or a.positions:
             why = (
                 "experts, which QLoRA leaves as they are"
@@ -191,7 +191,7 @@ class MemoryExplorer(anywidget.AnyWidget):
         chosen = {"method": self.method, "zero_stage": self.zero_stage, name: value}
         plan = Plan(self.model, zero_stage=chosen["zero_stage"], **METHODS[chosen["method"]][1])
         try:
-            checked(plan, find(self.model))
+            reject_impossible(plan, architecture_of(self.model))
         except ValueError as impossible:
             raise traitlets.TraitError(str(impossible)) from None
 

@@ -155,12 +155,12 @@ takeaway(
 parameters = predict("Parameters of Llama-3-8B", ..., unit="billion")
 
 # %% tags=["nbval-check-output"]
-from coursekit.memory.architecture import count, find
+from coursekit.memory.architecture import architecture_of, parameter_count
 
-llama = find("llama-3-8b")
-parameters.reveal(round(count(llama) / 1e9, 2))
+llama = architecture_of("llama-3-8b")
+parameters.reveal(round(parameter_count(llama) / 1e9, 2))
 print(
-    f"{count(llama):,}; the textbook's 12 L h^2 + V h: {12 * llama.layers * llama.hidden**2 + llama.vocabulary * llama.hidden:,}"
+    f"{parameter_count(llama):,}; the textbook's 12 L h^2 + V h: {12 * llama.layers * llama.hidden**2 + llama.vocabulary * llama.hidden:,}"
 )
 
 # %% [markdown]
@@ -193,7 +193,7 @@ for name in ("llama-3-8b", "gpt2", "phi-3-mini", "qwen2-0.5b", "mixtral-8x7b"):
         )
     compare(
         f"{name:14}",
-        count(find(name)),
+        parameter_count(architecture_of(name)),
         sum(p.numel() for p in judge.parameters()),
         name="transformers",
     )
@@ -202,7 +202,7 @@ for name in ("llama-3-8b", "gpt2", "phi-3-mini", "qwen2-0.5b", "mixtral-8x7b"):
 # The tests do that for all presets, name by name and shape by shape. Now GB and GiB: Phi-3-mini in FP16 is often given as 7.2, sometimes as 7.6. Both are right.
 
 # %% tags=["nbval-check-output"]
-phi = 2 * count(find("phi-3-mini"))
+phi = 2 * parameter_count(architecture_of("phi-3-mini"))
 print(f"Phi-3-mini in 16 bits: {phi / 10**9:.2f} GB = {phi / 2**30:.2f} GiB")
 
 # %% [markdown]
@@ -302,7 +302,7 @@ block = sum(
     row.bytes for row in found.rows if row.module.startswith("model.layers.1")
 )
 plan_of_block = sum(
-    size for _, size in planned_saved(Model(find(shape), 2, 64, Numerics(2)))
+    size for _, size in planned_saved(Model(architecture_of(shape), 2, 64, Numerics(2)))
 )
 compare("bytes that one block saves", plan_of_block, block, name="PyTorch")
 
@@ -728,7 +728,7 @@ compare(
 )
 
 # %%
-states = 8 * count(llama)
+states = 8 * parameter_count(llama)
 print(
     f"Llama-3-8B: {states / 1e9:.1f} GB of states, in and out at 25 GB/s: {2 * states / 25e9:.1f} s a step"
 )

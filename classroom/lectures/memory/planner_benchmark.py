@@ -25,7 +25,7 @@ import torch
 
 from classroom.models.load import checkpointing, load, quiet
 from classroom.records.race import environment
-from coursekit.memory.architecture import find, presets
+from coursekit.memory.architecture import architecture_of, presets
 from coursekit.memory.fit import fits
 from coursekit.memory.formulas import FORMULAS
 from coursekit.memory.measure import measure
@@ -138,7 +138,7 @@ def speed() -> str:
     plans = [Plan(name, sequence=1024, checkpointing=True) for name in presets()]
     estimates = sorted(milliseconds(partial(estimate, plan)) for plan in plans)
     verdicts = sorted(milliseconds(partial(fits, plan, 4)) for plan in plans)
-    many = Plan(replace(find("llama-3-8b"), layers=10_000), sequence=1024)
+    many = Plan(replace(architecture_of("llama-3-8b"), layers=10_000), sequence=1024)
     return (
         f"An estimate takes {median(estimates):.1f} ms in the median of {len(plans)} presets, {estimates[-1]:.1f} at "
         f"most; the verdict on a card of 4 GB with all ways out {median(verdicts):.0f} ms, {verdicts[-1]:.0f} at most; "

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from classroom.models.load import load
 from coursekit.memory.activations import Lora, Model, Numerics, forward, saved
-from coursekit.memory.architecture import find, from_config
+from coursekit.memory.architecture import architecture_of, from_config
 from coursekit.memory.planner import Parts, Plan, estimate
 from coursekit.memory.tape import ACTIVATIONS, Tape
 
@@ -72,7 +72,7 @@ GPT2 = {128: 72.0, 256: 84.0, 512: 108.0}
 @pytest.mark.parametrize("sequence", [128, 256, 512, 1024])
 def test_bytes_of_llama_3_for_each_hidden_value(sequence):
     """SDPA 49.1 bytes per (s b h) at any length; eager 58 / 64 / 76 / 100 at s = 128 / 256 / 512 / 1024."""
-    a = find("llama-3-8b")
+    a = architecture_of("llama-3-8b")
     sdpa, eager = (
         per_token(saved(Model(a, 2, sequence, BITS16, attention=kind)), 2, sequence, a.hidden)
         for kind in ("sdpa", "eager")
@@ -84,7 +84,7 @@ def test_bytes_of_llama_3_for_each_hidden_value(sequence):
 @pytest.mark.parametrize("sequence", GPT2)
 def test_bytes_of_gpt_2_for_each_hidden_value(sequence):
     """Eager with dropout, on a CPU, where each of its masks takes two bytes: 72 / 84 / 108 at s = 128 / 256 / 512."""
-    a = find("gpt2")
+    a = architecture_of("gpt2")
     rows = saved(Model(a, 2, sequence, BITS16, attention="eager", cpu=True))
     assert per_token(rows, 2, sequence, a.hidden) == pytest.approx(GPT2[sequence], abs=0.05)
 
@@ -106,7 +106,7 @@ def test_all_that_the_embedded_model_saves(attention, dtype, shape, hooked, toke
     model.config._attn_implementation = attention
     theirs = sum(b for _, b in hooked(model.train(), **tokens(*shape)[0]))
     numerics = {"float32": BITS32, "bfloat16": BITS16}[dtype]
-    assert at_end_of_forward(Model(find("tiny"), *shape, numerics, attention=attention)) == theirs
+    assert at_end_of_forward(Model(architecture_of("tiny"), *shape, numerics, attention=attention)) == theirs
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -122,13 +122,13 @@ def test_all_that_adapters_save(targets, dropout, hooked, tokens):
     plan = Plan(
         "tiny", 2, 64, ledger="fp32", lora_rank=8, lora_targets=targets, lora_dropout=dropout, device="cpu"
     )
-    ours = at_end_of_forward(Parts(plan, find("tiny")).model())
+    ours = at_end_of_forward(Parts(plan, architecture_of("tiny")).model())
     assert ours == theirs
 
 
 def test_a_block_can_be_asked_for_by_number():
     """All blocks of a model are alike."""
-    model = Model(find("tiny"), 2, 16, BITS32)
+    model = Model(architecture_of("tiny"), 2, 16, BITS32)
     assert len({sum(b for _, b in saved(model, layer)) for layer in range(3)}) == 1
 
 
@@ -144,7 +144,7 @@ small = st.tuples(st.integers(1, 4), st.integers(1, 64))
 def test_checkpointing_never_saves_more(shape, name, attention):
     """What the forward pass leaves for backward: one input a block instead of all of its results."""
     plain, checkpointed = (
-        at_end_of_forward(Model(find(name), *shape, BITS16, attention=attention, checkpointing=c))
+        at_end_of_forward(Model(architecture_of(name), *shape, BITS16, attention=attention, checkpointing=c))
         for c in (False, True)
     )
     assert checkpointed < plain
@@ -155,7 +155,7 @@ def test_checkpointing_never_saves_more(shape, name, attention):
 def test_saved_bytes_grow_with_the_batch_in_proportion(shape, times, attention):
     batch, sequence = shape
     one, many = (
-        sum(b for _, b in saved(Model(find("tiny"), n, sequence, BITS32, attention=attention)))
+        sum(b for _, b in saved(Model(architecture_of("tiny"), n, sequence, BITS32, attention=attention)))
         for n in (batch, batch * times)
     )
     assert many == times * one
@@ -166,12 +166,12 @@ def test_eager_grows_with_the_square_of_the_sequence_and_sdpa_does_not():
 
     def second(attention):
         a = [
-            sum(b for _, b in saved(Model(find("tiny"), 1, s, BITS32, attention=attention)))
+            sum(b for _, b in saved(Model(architecture_of("tiny"), 1, s, BITS32, attention=attention)))
             for s in (64, 128, 192)
         ]
         return a[2] - 2 * a[1] + a[0]
 
-    heads = find("tiny").heads
+    heads = architecture_of("tiny").heads
     assert second("sdpa") == 0
     assert second("eager") == 2 * heads * 64 * 64 * 4  # the softmax's result; in FP32 the cast is free
 
@@ -180,7 +180,7 @@ def test_all_layers_count_though_three_are_played():
     """Two models that differ by some layers in the middle differ by what these save."""
     from dataclasses import replace
 
-    a = find("tiny")
+    a = architecture_of("tiny")
     per_block = sum(b for _, b in saved(Model(a, 2, 64, BITS32)))
     values = [
         estimate(Plan(replace(a, layers=n), 2, 64, ledger="fp32")).phases["forward"]["activations"]
@@ -192,5 +192,5 @@ def test_all_layers_count_though_three_are_played():
 def test_a_quantised_base_saves_no_weights():
     """The whole weight that a product unpacks is gone after it."""
     lora = Lora(8, ("q_proj", "v_proj"), quantised=True)
-    model = Model(find("tiny"), 2, 32, BITS32, lora, trainable=False)
+    model = Model(architecture_of("tiny"), 2, 32, BITS32, lora, trainable=False)
     assert "dequantise" not in {name for name, _ in saved(model)}

@@ -12,11 +12,11 @@ from coursekit.memory.architecture import (
     Architecture,
     UnknownModel,
     active,
-    count,
-    find,
+    architecture_of,
     from_config,
     layer_weights,
     linear_layers,
+    parameter_count,
     presets,
     weights,
 )
@@ -44,15 +44,15 @@ def test_presets_are_many():
 def test_every_weight_equals_transformers(name, config_of, on_meta):
     """The same names and shapes in the same order; the sum counts a tied head once."""
     model = on_meta(config_of(name))
-    architecture = find(name)
+    architecture = architecture_of(name)
     assert [(w.name, w.shape) for w in weights(architecture)] == listed(model)
-    assert count(architecture) == sum(p.numel() for p in model.parameters())
+    assert parameter_count(architecture) == sum(p.numel() for p in model.parameters())
     assert from_config(model.config) == architecture  # a config object says what the preset's dictionary says
 
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED.items())
 def test_published_counts(name, parameters):
-    assert count(find(name)) == parameters
+    assert parameter_count(architecture_of(name)) == parameters
 
 
 @st.composite
@@ -121,7 +121,7 @@ def test_any_config_equals_transformers(values, on_meta):
 @pytest.mark.parametrize(("name", "billions"), [("mixtral-8x7b", 12.9), ("qwen3-30b-a3b", 3.3)])
 def test_active_parameters_are_those_published(name, billions):
     """Mixtral says 12.9 B active (Jiang et al. 2024, section 2), Qwen3-30B-A3B 3.3 B (its model card)."""
-    assert active(find(name)) / 1e9 == pytest.approx(billions, abs=0.06)
+    assert active(architecture_of(name)) / 1e9 == pytest.approx(billions, abs=0.06)
 
 
 def test_active_counts_the_experts_that_are_not_idle(config_of, on_meta):
@@ -132,12 +132,12 @@ def test_active_counts_the_experts_that_are_not_idle(config_of, on_meta):
         for name, p in on_meta(config).named_parameters()
         if ".experts." in name
     )
-    a = find("mixtral-8x7b")
-    assert active(a) == count(a) - idle
+    a = architecture_of("mixtral-8x7b")
+    assert active(a) == parameter_count(a) - idle
 
 
 def test_all_of_a_dense_model_is_active():
-    assert active(find("llama-3-8b")) == count(find("llama-3-8b"))
+    assert active(architecture_of("llama-3-8b")) == parameter_count(architecture_of("llama-3-8b"))
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_linear_layers_are_those_that_peft_adapts(name, config_of, on_meta):
 
 
 def test_weights_of_a_layer_are_a_slice_of_all():
-    a = find("qwen3-0.6b")
+    a = architecture_of("qwen3-0.6b")
     inner = [(w.name, w.shape) for w in weights(a) if ".layers.3." in w.name]
     assert [(f"model.layers.3.{w.name}", w.shape) for w in layer_weights(a, 3)] == inner
 
 
 def test_find_takes_names_files_folders_and_configs(tmp_path, config_of):
     """A preset in any case, a config.json or its folder, a config object, its dictionary, an Architecture."""
-    a, config = find("qwen2-0.5b"), config_of("qwen2-0.5b")
+    a, config = architecture_of("qwen2-0.5b"), config_of("qwen2-0.5b")
     config.save_pretrained(tmp_path)
     for model in (
         "Qwen2-0.5B",
@@ -179,27 +179,27 @@ def test_find_takes_names_files_folders_and_configs(tmp_path, config_of):
         config.to_dict(),
         a,
     ):
-        assert find(model) == a
+        assert architecture_of(model) == a
 
 
 def test_the_embedded_model_is_known():
-    assert find("tiny").family == "llama"
+    assert architecture_of("tiny").family == "llama"
 
 
 def test_an_unknown_name_is_answered_with_near_ones():
     with pytest.raises(UnknownModel, match="no model 'llama3-8b' among the presets") as caught:
-        find("llama3-8b")
+        architecture_of("llama3-8b")
     assert "Did you mean llama-3-8b" in str(caught.value)
 
 
 def test_a_name_like_no_other_is_answered_with_all():
     with pytest.raises(UnknownModel, match="Known: course-100m, gemma-2b"):
-        find("zzzzzz")
+        architecture_of("zzzzzz")
 
 
 def test_a_name_of_the_hub_finds_its_preset_near():
     with pytest.raises(UnknownModel, match=r"Did you mean .*qwen2-7b"):
-        find("Qwen/Qwen2-7b-x")
+        architecture_of("Qwen/Qwen2-7b-x")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
@@ -207,12 +207,12 @@ def test_a_file_that_is_no_config_is_named(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(UnknownModel, match=r"config\.json is not a config\.json of a model"):
-        find(path)
+        architecture_of(path)
 
 
 def test_a_folder_without_a_config_is_named(tmp_path):
     with pytest.raises(UnknownModel, match=r"config\.json is not a config"):
-        find(tmp_path)
+        architecture_of(tmp_path)
 
 
 def test_a_family_that_is_not_known_is_told_which_are():
@@ -257,4 +257,4 @@ def test_a_wrong_count_is_caught(config_of, on_meta):
     """Qwen-2's biases, which its config does not mention, make a difference that the comparison sees."""
     model = on_meta(config_of("qwen2-0.5b", layers=1))
     wrong = replace(from_config(model.config), attention_bias=False)
-    assert count(wrong) != sum(p.numel() for p in model.parameters())
+    assert parameter_count(wrong) != sum(p.numel() for p in model.parameters())

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from coursekit.memory import coefficients
-from coursekit.memory.architecture import find
+from coursekit.memory.architecture import architecture_of
 from coursekit.memory.coefficients import BATCHES, COMING, SEQUENCES, digits, points, table, value
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS
 from coursekit.memory.planner import PHASES, Parts, Plan, estimate
@@ -23,7 +23,7 @@ MODELS = ("tiny", "smollm2-135m", "llama-3-8b", "llama-3-70b", "qwen3-0.6b", "ge
 
 def coming(plan: Plan) -> dict[str, list[int]]:
     """What the planner says that comes and goes, by phase: categories in the order of COMING."""
-    standing = Parts(plan, find(plan.model)).resident()
+    standing = Parts(plan, architecture_of(plan.model)).resident()
     phases = list(estimate(plan).phases.items())[:3]
     return {phase: [terms[name] - standing.get(name, 0) for name in COMING] for phase, terms in phases}
 

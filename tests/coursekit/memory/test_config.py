@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from classroom.cli import main
-from coursekit.memory.architecture import MOST_LAYERS, UnknownModel, find, from_config, presets
+from coursekit.memory.architecture import MOST_LAYERS, UnknownModel, architecture_of, from_config, presets
 from coursekit.memory.config import LARGEST_FILE, read_config, shown
 
 LLAMA = presets()["llama-3-8b"]
@@ -105,7 +105,7 @@ def asked(path) -> tuple[int, str]:
 def test_a_wrong_field_is_named_with_what_came(tmp_path, config, changes, words):
     """From a dictionary and from a file, by the planner and by its command."""
     with pytest.raises(UnknownModel, match=words):
-        find(config | changes)
+        architecture_of(config | changes)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config | changes))
     status, said = asked(file)
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
     file = tmp_path / "config.json"
     file.write_bytes(content)
     with pytest.raises(UnknownModel, match=words):
-        find(file)
+        architecture_of(file)
     status, said = asked(tmp_path)
     assert status == 2 and said.startswith("Error: ") and said.count("\n") == 1
 
@@ -143,19 +143,19 @@ def test_a_name_that_is_no_text_is_printed(tmp_path):
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "~nobody-of-that-name/config.json", "\udcff"])
 def test_a_name_that_no_file_can_have_is_an_unknown_model(name):
     with pytest.raises(UnknownModel, match=r"no model .* and no such file"):
-        find(name)
+        architecture_of(name)
 
 
 @pytest.mark.parametrize("model", [None, 5, [1], b"gpt2", object(), dict])
 def test_what_is_no_model_at_all_is_refused(model):
     with pytest.raises(UnknownModel, match=r"a model is a preset, a config\.json, its folder, a config or"):
-        find(model)
+        architecture_of(model)
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path):
     """Windows' editor writes one."""
     (tmp_path / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8-sig")
-    assert find(tmp_path) == find("llama-3-8b")
+    assert architecture_of(tmp_path) == architecture_of("llama-3-8b")
 
 
 @pytest.mark.parametrize(

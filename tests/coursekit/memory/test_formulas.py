@@ -7,7 +7,7 @@ from accelerate.commands.estimate import estimate_training_usage
 from torch.nn import functional as F
 
 from coursekit.memory import formulas
-from coursekit.memory.architecture import count, find
+from coursekit.memory.architecture import architecture_of, parameter_count
 from coursekit.memory.planner import Plan
 
 GPT2 = 124_439_808  # parameters, as transformers counts them
@@ -75,7 +75,7 @@ def test_korthikantis_layer_of_the_papers_models(hidden, heads, scores):
 def test_korthikanti_summed_by_hand():
     """GPT-2, one row of 1024: 1024 (34 768 + 5 12 1024) is 89,653,248 a layer; states of 16 bytes."""
     plan = Plan("gpt2", sequence=1024, ledger="master-16")
-    assert count(find("gpt2")) == GPT2
+    assert parameter_count(architecture_of("gpt2")) == GPT2
     assert formulas.korthikanti(plan) == 12 * 89_653_248 + 16 * GPT2
     again = Plan("gpt2", sequence=1024, ledger="master-18", checkpointing=True)
     assert formulas.korthikanti(again) == 12 * 1_572_864 + 18 * GPT2
@@ -96,7 +96,7 @@ def test_eleuther_by_hand():
 )
 def test_accelerate_is_what_accelerate_says(model, ledger, precision):
     """The largest of the four figures that its command prints for the FP32 weights, whatever batch and length."""
-    usage = estimate_training_usage(4 * count(find(model)), precision)
+    usage = estimate_training_usage(4 * parameter_count(architecture_of(model)), precision)
     for plan in (Plan(model, ledger=ledger, sequence=64), Plan(model, ledger=ledger, batch=8, sequence=128)):
         assert formulas.accelerate(plan) == max(usage.values())
 
@@ -110,7 +110,9 @@ def test_deepspeed_by_hand(ranks, factor):
 
 def test_deepspeed_as_its_page_prints_it():
     """ZeRO-2 on 8 GPUs for T5-3B, 2,851,598,336 parameters, no offload: "15.93GB", which is GiB."""
-    each = formulas.deepspeed(Plan("tiny", zero_stage=2, world_size=8)) / count(find("tiny"))
+    each = formulas.deepspeed(Plan("tiny", zero_stage=2, world_size=8)) / parameter_count(
+        architecture_of("tiny")
+    )
     assert f"{2_851_598_336 * each / 2**30:.2f}" == "15.93"
 
 

@@ -236,11 +236,11 @@ def test_what_is_in_use_is_what_the_planner_says(expandable):
 
 
 def test_after_a_step_only_what_stays_is_held():
-    from coursekit.memory.architecture import find
+    from coursekit.memory.architecture import architecture_of
     from coursekit.memory.planner import Parts
 
     allocator = replay(CONSTANT[:1], CachingAllocator(expandable=True))  # which splits off every rest
-    stays = sum(rounded(n, 512) for n in Parts(PLAN, find(PLAN.model)).resident().values())
+    stays = sum(rounded(n, 512) for n in Parts(PLAN, architecture_of(PLAN.model)).resident().values())
     inputs = 2 * 8 * PLAN.batch * (512 - PLAN.sequence)
     assert allocator.allocated == stays + inputs
 

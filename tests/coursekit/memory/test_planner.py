@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coursekit.memory.architecture import count, find, from_config, linear_layers, presets, shapes, weights
+from coursekit.memory.architecture import (
+    architecture_of,
+    from_config,
+    linear_layers,
+    parameter_count,
+    presets,
+    shapes,
+    weights,
+)
 from coursekit.memory.fit import fits
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS, nf4_bytes, nf4_tables
 from coursekit.memory.planner import CATEGORIES, PHASES, Parts, Plan, estimate, timeline, trained_of_block
@@ -24,7 +32,7 @@ def gb(nbytes):
 
 def parts(model, **settings):
     plan = Plan(model, **settings)
-    return Parts(plan, find(plan.model))
+    return Parts(plan, architecture_of(plan.model))
 
 
 @pytest.mark.parametrize(
@@ -69,8 +77,8 @@ def test_trainable_parameters_equal_peft(model, rank, config_of, on_meta):
 @pytest.fixture(scope="module")
 def seven_and_a_half():
     """7.5e9 parameters, the model of figure 1 of the ZeRO paper, as a LLaMA."""
-    architecture = replace(find("llama-2-7b"), layers=35, vocabulary=50850)
-    assert count(architecture) == pytest.approx(7.5e9, rel=1e-5)
+    architecture = replace(architecture_of("llama-2-7b"), layers=35, vocabulary=50850)
+    assert parameter_count(architecture) == pytest.approx(7.5e9, rel=1e-5)
     return architecture
 
 
@@ -141,7 +149,9 @@ def test_a_ledger_is_the_sum_of_what_stays(name):
     """Bytes for each parameter with Adam, found again in the estimate, whatever the model."""
     terms = after_the_step(Plan("gpt2-medium", sequence=16, ledger=name, implementation="fused"))
     stays = sum(terms[c] for c in ("weights", "gradients", "master weights", "optimizer states"))
-    assert stays / count(find("gpt2-medium")) == pytest.approx(LEDGERS[name].with_adam, rel=1e-5)
+    assert stays / parameter_count(architecture_of("gpt2-medium")) == pytest.approx(
+        LEDGERS[name].with_adam, rel=1e-5
+    )
 
 
 def test_figures_of_an_estimate_hang_together():
@@ -149,13 +159,13 @@ def test_figures_of_an_estimate_hang_together():
     assert tuple(found.phases) == PHASES
     assert all(tuple(terms) == CATEGORIES for terms in found.phases.values())
     assert found.peak_bytes == sum(found.at_peak.values()) == found.peaks[found.peak_phase]
-    assert found.parameters == found.trainable == count(find("llama-3.2-1b"))
+    assert found.parameters == found.trainable == parameter_count(architecture_of("llama-3.2-1b"))
     assert min(min(terms.values()) for terms in found.phases.values()) >= 0
 
 
 def test_an_estimate_is_plain_data():
     """JSON and back is the same."""
-    found = estimate(Plan(find("gpt2"), sequence=64)).to_dict()
+    found = estimate(Plan(architecture_of("gpt2"), sequence=64)).to_dict()
     assert json.loads(json.dumps(found)) == found
     assert found["peak_bytes"] == sum(found["phases"][found["peak_phase"]].values())
 
@@ -171,7 +181,7 @@ def test_what_is_assumed_is_said():
 @st.composite
 def plans(draw):
     """Any possible plan of a small model."""
-    a = replace(find("tiny"), layers=draw(st.integers(1, 7)), tied=draw(st.booleans()))
+    a = replace(architecture_of("tiny"), layers=draw(st.integers(1, 7)), tied=draw(st.booleans()))
     rank = draw(st.sampled_from((0, 4)))
     quantised = "nf4" if rank and draw(st.booleans()) else None
     ledgers = [name for name in LEDGERS if not (quantised and name.startswith("master"))]
@@ -260,18 +270,18 @@ def mixed(name):
     return from_config(presets()["qwen3-30b-a3b"] | MIXED[name])
 
 
-EVERY = [*((name, find(name)) for name in presets()), *((name, mixed(name)) for name in MIXED)]
+EVERY = [*((name, architecture_of(name)) for name in presets()), *((name, mixed(name)) for name in MIXED)]
 
 
 @pytest.mark.parametrize("a", [a for _, a in EVERY], ids=[name for name, _ in EVERY])
 def test_a_block_stands_for_all_of_its_kind(a):
     """Counted by kinds of block, everything is as if each block had been walked through."""
     every = [weight.shape for weight in weights(a)]
-    assert shapes(a) == Counter(every) and count(a) == sum(map(prod, every))
+    assert shapes(a) == Counter(every) and parameter_count(a) == sum(map(prod, every))
     linear = [w.numel for layer in range(a.layers) for w in linear_layers(a, layer)]
     nf4 = Parts(Plan(a, quantization="nf4", lora_rank=4, kbit_preparation=False), a)
     codes = sum(nf4_bytes(numel) + nf4_tables() for numel in linear)
-    assert nf4.base_bytes() == codes + 2 * (count(a) - sum(linear))
+    assert nf4.base_bytes() == codes + 2 * (parameter_count(a) - sum(linear))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +290,7 @@ def test_a_block_stands_for_all_of_its_kind(a):
 @pytest.mark.parametrize("name", [*MIXED, "llama-3-8b", "gemma-2-2b"])
 def test_what_comes_and_goes_in_the_step_is_as_if_all_weights_were_there(name, plan):
     """The largest pair of neighbours decides, and a few blocks have all pairs: for AdamW's loop and for Adafactor."""
-    a = mixed(name) if name in MIXED else find(name)
+    a = mixed(name) if name in MIXED else architecture_of(name)
     one = Parts(Plan(a, **plan), a)
     every = [shape for layer in range(a.layers) for shape in trained_of_block(one.plan, a, layer)]
     if not plan:

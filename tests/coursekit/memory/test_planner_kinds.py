@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from classroom.models.load import checkpointing, load
-from coursekit.memory.architecture import count, find
+from coursekit.memory.architecture import architecture_of, parameter_count
 from coursekit.memory.measure import measure
 from coursekit.memory.planner import PHASES, Plan, estimate
 
@@ -61,7 +61,7 @@ def states(plan):
 
 def test_zero_divides_what_its_stage_divides():
     """ZeRO paper, section 5: 16 P; 4 P + 12 P / N; 2 P + 14 P / N; 16 P / N."""
-    parameters, ranks = count(find("llama-2-7b")), 4
+    parameters, ranks = parameter_count(architecture_of("llama-2-7b")), 4
     paper = (16, 4 + 12 / ranks, 2 + 14 / ranks, 16 / ranks)
     for stage, bytes_each in enumerate(paper):
         plan = Plan("llama-2-7b", sequence=128, ledger="master-16", zero_stage=stage, world_size=ranks)
@@ -74,7 +74,7 @@ def test_gradients_are_shared_out_during_backward():
         "llama-2-7b", sequence=128, ledger="master-16", zero_stage=2, world_size=4, checkpointing=True
     )
     end = estimate(plan).phases["end of backward"]
-    share = 2 * count(find("llama-2-7b")) / 4
+    share = 2 * parameter_count(architecture_of("llama-2-7b")) / 4
     assert end["gradients"] == pytest.approx(share, rel=0.03)
     assert end["temporary"] > 2 * 200_000_000  # a block of 202M weights in 16 bits
 

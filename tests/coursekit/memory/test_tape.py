@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from coursekit.memory import operations as op
 from coursekit.memory.activations import Lora, Model, Numerics, step
-from coursekit.memory.architecture import Architecture, find
+from coursekit.memory.architecture import Architecture, architecture_of
 from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY, Gradient, Parameter, Storage, Tape
 
 N = 4096
@@ -273,7 +273,7 @@ def test_after_a_micro_batch_that_accumulates_nothing_stays(model, no_collector)
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_no_storage_is_alive_after_a_step_but_the_gradients(checkpointing, no_collector):
-    tape, model = Tape(), Model(find("tiny"), 2, 16, checkpointing=checkpointing)
+    tape, model = Tape(), Model(architecture_of("tiny"), 2, 16, checkpointing=checkpointing)
     step(tape, model, range(4))
     assert {id(s) for s in living(tape)} == {id(w.grad) for w in model.weights.values()}
 
