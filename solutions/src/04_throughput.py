@@ -1,16 +1,18 @@
 # %% [markdown]
 # # Exercises 4: throughput
 #
-# Eleven exercises, from five minutes to fifteen, easy ones first. Do them in any order, and as many as you like. After them you will
+# Eleven exercises of five to fifteen minutes, the easy ones first. Do them in any order, and as many as you like.
+# After them you can
 #
-# - count the tokens that padding wastes, and get them back by bucketing and packing, with the right positions and mask;
-# - count the FLOPs of a layer and a block, and turn tokens a second into MFU and a place under the roofline;
-# - write a training loop that does not wait, and say what a run costs in kWh and CO2.
+# - count the tokens that padding wastes, and recover them by bucketing and packing, with the right positions and mask;
+# - count the FLOPs of a layer and of a block, and turn tokens per second into MFU and a place under the roofline;
+# - write a training loop that does not wait for the GPU, and say what a run costs in kWh and CO2.
 #
 # *About 100 minutes for all, less than 1 GB of memory, no network.*
 #
-# **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The check says what it expected and what it got, and gives
-# one more hint each time it fails; `check.name(function).hint(2)` shows the first two at once. Typical mistakes are recognised and named.
+# **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The check
+# says what it expected and what it got, and gives one more hint each time it fails;
+# `check.name(function).hint(2)` shows the first two at once. Typical mistakes are recognised and named.
 
 # %% tags=["parameters"]
 PROFILE = "ci"
@@ -27,8 +29,11 @@ print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 # %% [markdown]
 # ## 1. What padding costs (5 minutes)
 #
-# `batches` is a list of batches, each a list of text lengths in tokens: `[[3, 5], [2, 2]]` are two batches of two texts. A batch is padded to **its own** longest text. Write `padding_share(batches)`: of
-# all tokens that the model computes, the share that is padding. In the example 2 of 14. *Where to look: "Padding" in lecture 4.*
+# `batches` is a list of batches. Each batch is a list of text lengths in tokens: `[[3, 5], [2, 2]]` are two batches of
+# two texts. A batch is padded to **its own** longest text.
+#
+# Write `padding_share(batches)`: the share of padding among all tokens that the model computes, between 0 and 1. In
+# the example it is 2/14. *Where to look: "Padding" in lecture 4.*
 
 
 # %%
@@ -50,13 +55,16 @@ verdict
 # %% [markdown]
 # ## 2. Positions in a packed row (5 minutes)
 #
-# Several texts stand one after the other in one row, without padding. The model must see each as if it stood alone. Write `position_ids(lengths)`: for the lengths of the texts in a row, the
-# list of the positions of all tokens of the row. *Where to look: "Packing" in lecture 4.*
+# Several texts stand one after the other in one row, without padding. The model must see each of them as if it stood
+# alone.
+#
+# Write `position_ids(lengths)`: `lengths` are the lengths of the texts in a row; the answer is the list of the
+# positions of all tokens of the row. *Where to look: "Packing" in lecture 4.*
 
 
 # %%
 def position_ids(lengths: list[int]) -> list[int]:
-    """The position of each token of a packed row within its own text."""
+    """The position of each token of a packed row in its own text."""
     ### BEGIN SOLUTION
     return [position for length in lengths for position in range(length)]
     ### END SOLUTION
@@ -72,19 +80,22 @@ verdict
 # %% [markdown]
 # ## 3. Under which roof? (5 minutes)
 #
-# An operation needs `flops` FLOPs and moves `bytes_moved` bytes between memory and chip. The card computes at most `peak_tflops` TFLOP/s and moves at most `gb_per_second` GB/s (GB = 10^9 bytes), both
-# at the same time. Write `roofline(flops, bytes_moved, peak_tflops, gb_per_second)`: a pair of the TFLOP/s that the operation can reach, and `"memory"` or `"compute"`, whichever limits it.
-# *Where to look: "The roofline" in lecture 4.*
+# An operation needs `flops` FLOPs and moves `bytes_moved` bytes between memory and chip. The card computes at most
+# `peak_tflops` TFLOP/s and moves at most `gb_per_second` GB/s (1 GB is 10^9 bytes). It does both at the same time.
+#
+# Write `roofline(flops, bytes_moved, peak_tflops, gb_per_second)`: a pair of the TFLOP/s that the operation can reach,
+# and `"memory"` or `"compute"`, whichever limits it. *Where to look: "The roofline" in lecture 4.*
 
 
 # %%
 def roofline(
     flops: int, bytes_moved: int, peak_tflops: float, gb_per_second: float
 ) -> tuple[float, str]:
-    """TFLOP/s within reach, and what limits them: "memory" or "compute"."""
+    """The TFLOP/s that can be reached, and what limits them: "memory" or "compute"."""
     ### BEGIN SOLUTION
-    fed = flops / bytes_moved * gb_per_second / 1000
-    return min(fed, peak_tflops), "memory" if fed < peak_tflops else "compute"
+    slope = flops / bytes_moved * gb_per_second / 1000  # GFLOP/s to TFLOP/s
+    limit = "memory" if slope < peak_tflops else "compute"
+    return min(slope, peak_tflops), limit
     ### END SOLUTION
 
 
@@ -98,9 +109,12 @@ verdict
 # %% [markdown]
 # ## 4. The energy of a run (5 minutes)
 #
-# A run uses a number of `cards`, each of which draws `watts` W for a number of `hours`. The data centre needs `pue` times the energy of its cards (PUE: power usage effectiveness; mostly for cooling), and the
-# grid emits `grams_per_kwh` g of CO2 for each kWh. Write `energy(cards, watts, hours, pue, grams_per_kwh)`: a pair of the kWh that the data centre takes for the run, and the kilograms of CO2.
-# *Where to look: "Energy" in lecture 4.*
+# A run uses a number of `cards` for a number of `hours`, and each card draws `watts` W. The data centre needs `pue`
+# times the energy of its cards (PUE: power usage effectiveness; most of the rest is cooling). The grid emits
+# `grams_per_kwh` g of CO2 per kWh.
+#
+# Write `energy(cards, watts, hours, pue, grams_per_kwh)`: a pair of the kWh that the data centre needs for the run,
+# and the kilograms of CO2. *Where to look: "Energy" in lecture 4.*
 
 
 # %%
@@ -124,9 +138,12 @@ verdict
 # %% [markdown]
 # ## 5. The FLOPs of a linear layer (10 minutes)
 #
-# `tokens` rows of `inputs` numbers go through a linear layer without bias, and come out as rows of `outputs` numbers. A multiplication is one FLOP, an addition is one. Layers below are being trained,
-# so the layer's **input needs a gradient** in any case; its weight needs one unless it is `frozen`. Write `linear_flops(tokens, inputs, outputs, frozen)`: a pair of the FLOPs forward and the FLOPs
-# backward. *Where to look: "Counting FLOPs" in lecture 4.*
+# A linear layer without bias turns `tokens` rows of `inputs` numbers into as many rows of `outputs` numbers. A
+# multiplication is one FLOP, and so is an addition. The layers below are trained too, so the layer's **input always
+# needs a gradient**. Its weight needs one unless it is `frozen`.
+#
+# Write `linear_flops(tokens, inputs, outputs, frozen)`: a pair of the FLOPs forward and the FLOPs backward.
+# *Where to look: "Counting FLOPs" in lecture 4.*
 
 
 # %%
@@ -150,16 +167,19 @@ verdict
 # %% [markdown]
 # ## 6. From tokens a second to MFU (10 minutes)
 #
-# A run trains at `tokens_per_second` on a card of `peak_tflops` TFLOP/s. The model has `trained` parameters that learn and `frozen` ones that do not, all of them in linear layers, and gradients flow
-# **through** the frozen layers, as with LoRA. Write `mfu(tokens_per_second, trained, frozen, peak_tflops)`: model FLOPs utilisation, as a share between 0 and 1. Leave attention's own products out.
-# *Where to look: "MFU" in lecture 4.*
+# A run trains at `tokens_per_second` on a card of `peak_tflops` TFLOP/s. The model has `trained` parameters that learn
+# and `frozen` ones that do not. All of them are in linear layers, and gradients flow **through** the frozen layers, as
+# with LoRA.
+#
+# Write `mfu(tokens_per_second, trained, frozen, peak_tflops)`: the model FLOPs utilisation, as a share between 0 and 1.
+# Leave out the products of attention itself. *Where to look: "MFU" in lecture 4.*
 
 
 # %%
 def mfu(
     tokens_per_second: float, trained: int, frozen: int, peak_tflops: float
 ) -> float:
-    """The share of the card's peak that the model's FLOPs make up."""
+    """The model's FLOPs per second as a share of the card's peak."""
     ### BEGIN SOLUTION
     flops_per_token = 6 * trained + 4 * frozen
     return tokens_per_second * flops_per_token / (peak_tflops * 1e12)
@@ -176,8 +196,13 @@ verdict
 # %% [markdown]
 # ## 7. Batches of similar length (10 minutes)
 #
-# Write `length_batches(lengths, batch_size, seed)`: a list of batches, each a list of **indices** into `lengths`. Every index comes exactly once; all batches are full, one may be smaller. Texts of a batch are
-# neighbours in the order of lengths, so that little is padded. The **batches** come in a random order: the same for the same `seed`, another for another. Use `random.Random(seed)`.
+# Write `length_batches(lengths, batch_size, seed)`: a list of batches, each a list of **indices** into `lengths`.
+#
+# - Every index comes exactly once. All batches are full; one may be smaller.
+# - The texts of a batch are neighbours in the order of lengths, so that there is little padding.
+# - The **batches** come in a random order. The same `seed` gives the same order, another seed another one: use
+#   `random.Random(seed)`.
+#
 # *Where to look: "Length bucketing" in lecture 4.*
 
 
@@ -204,13 +229,16 @@ verdict
 # %% [markdown]
 # ## 8. Who may see whom in a packed row (10 minutes)
 #
-# Positions alone do not keep the texts of a row apart: attention must not cross from one to the next. Write `may_see(lengths)`: a bool tensor [n, n] for a row of n tokens, in which `mask[q, k]` is True where
-# token q **may see** token k. A token sees itself and what stands before it in its own text. *Where to look: "Packing" in lecture 4.*
+# Positions alone do not keep the texts of a row apart: attention must not cross from one text to the next.
+#
+# Write `may_see(lengths)`: a bool tensor [n, n] for a row of n tokens, in which `mask[q, k]` is True where token q
+# **may see** token k. A token sees itself and the tokens before it in its own text.
+# *Where to look: "Packing" in lecture 4.*
 
 
 # %%
 def may_see(lengths: list[int]) -> torch.Tensor:
-    """The mask of a packed row: causal, one block for each text."""
+    """The mask [n, n] of a packed row: causal, one block per text."""
     ### BEGIN SOLUTION
     text = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     return (text[:, None] == text[None, :]).tril()
@@ -227,16 +255,22 @@ verdict
 # %% [markdown]
 # ## 9. A loop that does not wait (10 minutes)
 #
-# `step(batch)` makes one training step and returns the loss, a tensor without a graph. This loop asks for its value each time, `[step(batch).item() for batch in batches]`, and on a GPU each `.item()` waits until
-# all work is done. Write `train(step, batches, every)`: the same list of numbers (Python floats), but losses are **read only after each `every` steps**, all that have come up since, and after the last step those that
-# are left. The check counts when a value is read on your CPU, where nothing waits; on a GPU it would. *Where to look: "Needless waiting" in lecture 4.*
+# `step(batch)` makes one training step and returns the loss, a tensor without a graph. The loop
+# `[step(batch).item() for batch in batches]` reads the value of every loss. On a GPU each `.item()` waits until all
+# work is done.
+#
+# Write `train(step, batches, every)`: the same list of numbers (Python floats), but the losses are **read only after
+# each `every` steps**, all that have come since the last reading. After the last step read those that are left. The
+# check counts when a value is read on your CPU, where nothing waits; on a GPU it would.
+# *Where to look: "Needless waiting" in lecture 4.*
 
 
 # %%
 def train(step, batches: list, every: int) -> list[float]:
-    """The losses of all steps, read only every so many steps."""
+    """The losses of all steps, read only after each `every` steps."""
     ### BEGIN SOLUTION
-    losses, waiting = [], []
+    losses = []
+    waiting = []
     for number, batch in enumerate(batches, start=1):
         waiting.append(step(batch))
         if number % every == 0 or number == len(batches):
@@ -256,16 +290,21 @@ verdict
 # %% [markdown]
 # ## 10. Pack texts into rows (15 minutes)
 #
-# Write `pack(lengths, row_length)`: a list of rows, each a list of **indices** of the texts in it. Every text stands whole in exactly one row, and the texts of a row have at most `row_length` tokens together. No text is longer
-# than a row. Use first-fit decreasing: take the texts from the longest to the shortest, and put each into the first row in which it fits; if there is none, open a new row. The check wants few rows, and not a certain order.
+# Write `pack(lengths, row_length)`: a list of rows, each a list of the **indices** of its texts. Every text stands
+# whole in exactly one row, and the texts of a row have at most `row_length` tokens together. No text is longer than a
+# row.
+#
+# Use first-fit decreasing: take the texts from the longest to the shortest, and put each into the first row in which it
+# fits. If there is none, open a new row. The check asks for few rows, not for a certain order.
 # *Where to look: "Packing" in lecture 4.*
 
 
 # %%
 def pack(lengths: list[int], row_length: int) -> list[list[int]]:
-    """Rows of indices, by first-fit decreasing."""
+    """Rows of indices of texts, by first-fit decreasing."""
     ### BEGIN SOLUTION
-    rows, room = [], []
+    rows = []
+    room = []  # tokens left in each row
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
         r = next(
             (r for r, left in enumerate(room) if lengths[i] <= left), len(rows)
@@ -289,9 +328,18 @@ verdict
 # %% [markdown]
 # ## 11. The FLOPs of a Llama block (15 minutes)
 #
-# A block gets `batch` texts of `tokens` tokens, each a vector of `hidden` numbers. It has linear layers q and o (`hidden` to `hidden`), k and v (`hidden` to `kv_width`, narrower where heads are shared), gate and up (`hidden`
-# to `inner`) and down (`inner` to `hidden`), and attention with as many heads as you like. All is trained, and the input needs a gradient. Write `block_flops(batch, tokens, hidden, kv_width, inner)`: a pair of the FLOPs of all **matrix products** forward, and backward.
-# Count attention as the eager one computes it: all pairs of tokens, the forbidden ones too. *Where to look: "Counting FLOPs" in lecture 4.*
+# A block gets `batch` texts of `tokens` tokens, each a vector of `hidden` numbers. It has these parts:
+#
+# - the linear layers q and o (`hidden` to `hidden`), and k and v (`hidden` to `kv_width`, narrower where heads share
+#   keys and values);
+# - the linear layers gate and up (`hidden` to `inner`) and down (`inner` to `hidden`);
+# - attention, with any number of heads.
+#
+# All weights are trained, and the input needs a gradient.
+#
+# Write `block_flops(batch, tokens, hidden, kv_width, inner)`: a pair of the FLOPs of all **matrix products** forward,
+# and backward. Count attention as the eager implementation computes it: all pairs of tokens, also those that the mask
+# hides. *Where to look: "Counting FLOPs" in lecture 4.*
 
 
 # %%
