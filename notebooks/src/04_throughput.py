@@ -45,10 +45,10 @@ filler = predict("Share of a padded epoch that is filler", ..., unit="%")
 # No model is needed for the answer, only the lengths. `waste` counts.
 
 # %% tags=["nbval-check-output"]
-from classroom.lectures.throughput.experiments import texts
+from classroom.lectures.throughput.experiments import conversations
 from coursekit.throughput.batching import bucketed, shuffled, waste
 
-_, many = texts(1920, SEED, most=5)
+_, many = conversations(1920, SEED, most=5)
 lengths = [len(ids) for ids, _ in many]
 padded = waste(lengths, shuffled(len(lengths), 16, SEED))
 print(
@@ -77,11 +77,11 @@ show(
 # So a speed in tokens a second needs a word: *which* tokens? A log that counts places looks faster than one that counts text. The same steps of our model, counted both ways:
 
 # %% tags=["volatile"]
-from classroom.lectures.throughput.experiments import TrainStep, batchings
+from classroom.lectures.throughput.experiments import TrainStep, padded_bucketed_packed
 from coursekit.throughput.meter import tokens_per_second
 
-tokenizer, rows = texts(32, SEED, most=5)
-epoch = batchings(tokenizer, rows, size=8, seed=SEED)
+tokenizer, rows = conversations(32, SEED, most=5)
+epoch = padded_bucketed_packed(tokenizer, rows, size=8, seed=SEED)
 step = TrainStep(epoch["padded"], name=MODEL, device=device)
 places = sum(b["input_ids"].numel() for b in epoch["padded"]) / len(epoch["padded"])
 tokens = sum(len(ids) for ids, _ in rows)
@@ -132,11 +132,11 @@ for number in (0, 1, 0):
 # The sampler says *which* texts; who makes a batch of them, and when? With `num_workers=0` the loop itself: it stops, and tokenises. Workers are processes that prepare batches ahead. An epoch of tokenising alone, without a model:
 
 # %% tags=["volatile"]
-from classroom.lectures.throughput import experiments as variants
+from classroom.lectures.throughput import experiments
 from coursekit.throughput.meter import in_turns
 
 workers = (0, 1) if PROFILE == "ci" else (0, 1, 2)
-timings = in_turns(variants.loading(workers, count=256), rounds=rounds, warmup=1)
+timings = in_turns(experiments.loading_epochs(workers, count=256), rounds=rounds, warmup=1)
 show(draw.speed_bars(timings, title="Loading 256 texts, milliseconds"))
 print(
     f"that is {timings['0 workers'].median / 16 * 1e3:.1f} ms for each batch of 16 texts"
@@ -188,15 +188,15 @@ show(
 )
 
 # %% [markdown]
-# `collate` makes three things for each row: that mask, positions that start again at 0, and labels in which the first token of a text is no target (or it would be predicted from the end of its neighbour). `transformers` has a
+# `collate_packed` makes three things for each row: that mask, positions that start again at 0, and labels in which the first token of a text is no target (or it would be predicted from the end of its neighbour). `transformers` has a
 # collator that packs; are its positions ours?
 
 # %% tags=["nbval-check-output"]
 from classroom.notebook.show import compare
-from coursekit.throughput.packing import collate
+from coursekit.throughput.packing import collate_packed
 from transformers import DataCollatorWithFlattening
 
-batch = collate([short])
+batch = collate_packed([short])
 flat = DataCollatorWithFlattening()(
     [{"input_ids": ids, "labels": ids} for ids, _ in short]
 )
@@ -235,7 +235,7 @@ def loss_and_gradient(*batches):
 
 packed_loss, packed_gradient = loss_and_gradient(batch)
 alone_loss, alone_gradient = loss_and_gradient(
-    *(collate([[text]]) for text in short)
+    *(collate_packed([[text]]) for text in short)
 )
 compare(
     "loss a token",
@@ -337,7 +337,7 @@ show(
 waits = predict("Waits a step", ...)
 
 # %% tags=["nbval-check-output"]
-from coursekit.throughput.syncs import Watch, operations
+from coursekit.throughput.syncs import SyncCounter, sync_operations
 
 
 def asking(count, step):
@@ -353,12 +353,12 @@ def asking(count, step):
 
 
 step = TrainStep(optimizer="fused", name=MODEL, device=device, dtype="float32")
-with Watch(device) as watch:
+with SyncCounter(device) as watch:
     first = asking(4, step)
 waits.reveal(watch.total() / 4)
 
 # %% [markdown]
-# `Watch` sees what Python asks of a tensor, and so it finds the lines on a laptop as well, where nothing waits. Which ones?
+# `SyncCounter` sees what Python asks of a tensor, and so it finds the lines on a laptop as well, where nothing waits. Which ones?
 
 # %% tags=["nbval-check-output"]
 import os
@@ -383,7 +383,7 @@ def quietly(count, step):
 
 
 step = TrainStep(optimizer="fused", name=MODEL, device=device, dtype="float32")
-with Watch(device) as watch:
+with SyncCounter(device) as watch:
     second = quietly(4, step)
 mine = [s for s in watch.per_step(4) if "transformers" not in s.file]
 print("ours, a step:", {s.call: s.count for s in mine})
@@ -396,7 +396,7 @@ compare("losses", first, second, name="asked each step", tolerance=1e-5)
 from coursekit.throughput.profiling import profiled
 
 found = [
-    operations(profiled(partial(loop, 2, step), steps=1, warmup=0))
+    sync_operations(profiled(partial(loop, 2, step), steps=1, warmup=0))
     for loop in (asking, quietly)
 ]
 fetched = [counts.get("aten::_local_scalar_dense", 0) for counts in found]
@@ -408,13 +408,13 @@ compare(
 )
 
 # %% [markdown]
-# What does it cost *here*? On a CPU: nothing that can be seen, because there is no queue; Python does the work itself. On a GPU the wait hurts where steps are short and the queue never fills. So look for it by reading (`Watch`,
+# What does it cost *here*? On a CPU: nothing that can be seen, because there is no queue; Python does the work itself. On a GPU the wait hurts where steps are short and the queue never fills. So look for it by reading (`SyncCounter`,
 # or `torch.cuda.set_sync_debug_mode("warn")`), and do not conclude from a laptop that it is free.
 
 # %% tags=["volatile"]
 show(
     draw.speed_bars(
-        variants.race(variants.asking(device=device), rounds=rounds + 1, warmup=1),
+        experiments.race(experiments.item_steps(device=device), rounds=rounds + 1, warmup=1),
         title="Asking for the loss: milliseconds a step"
         + (", and no queue to wait for" if device == "cpu" else ""),
     )
@@ -492,13 +492,13 @@ compare(
 # As written, four of them read a tensor of full size (`pow`, `mean`, both `mul`), and three write one. Fused into one loop it is read once and written once. The price is the time to compile, at the first step and again for every new shape: so pad to few lengths, or pack. It is long enough that the short profile leaves it out.
 
 # %% tags=["volatile"]
-reason = variants.no_compiler(device) or (
+reason = experiments.no_compiler(device) or (
     "compiling takes long; PROFILE='cpu' does it" if PROFILE == "ci" else ""
 )
 if reason:
     print("not compiled here:", reason)
 else:
-    pair = variants.compiled(device)
+    pair = experiments.compiled_steps(device)
     timings = in_turns(pair, rounds=5, warmup=3)
     print(f"the first compiled step took {timings['compiled'].warmup[0]:.0f} s")
     show(
@@ -515,7 +515,7 @@ else:
 # %% tags=["nbval-check-output"]
 from coursekit.throughput.flame import of_operations
 
-for kind, call in variants.optimizers(device).items():
+for kind, call in experiments.optimizer_steps(device).items():
     tree = of_operations(profiled(call, steps=1)).children["step 1"]
     (adam,) = tree.children.values()
     print(
@@ -526,7 +526,7 @@ for kind, call in variants.optimizers(device).items():
 # On a GPU each of them is one or more kernels to launch, a few microseconds each; a step of a small model can be launch time from end to end. On a CPU launches are cheap, and what counts is how often the memory is walked through:
 
 # %% tags=["volatile"]
-timings = in_turns(variants.optimizers(device), rounds=rounds + 3, warmup=1)
+timings = in_turns(experiments.optimizer_steps(device), rounds=rounds + 3, warmup=1)
 show(
     draw.speed_bars(
         timings, title="One AdamW step of the whole model, milliseconds"
@@ -559,13 +559,13 @@ for name, seconds in found.items():
 # A product of [m, k] and [k, n] is $m\,n\,k$ multiplications and as many additions: $2mnk$ FLOPs. Backward has two such products: one for the gradient of the weight, one for the gradient of the input. A frozen weight saves the first of them. Torch counts along:
 
 # %% tags=["nbval-check-output"]
-from coursekit.throughput.flops import counter
+from coursekit.throughput.flops import flop_counter
 
 for frozen in (False, True):
     layer = torch.nn.Linear(256, 704, bias=False)
     layer.weight.requires_grad_(not frozen)
     x = torch.ones(100, 256, requires_grad=True)
-    with counter() as counts:
+    with flop_counter() as counts:
         layer(x).sum().backward()
     weights = 100 * layer.weight.numel()
     print(
@@ -576,14 +576,14 @@ for frozen in (False, True):
 # Six FLOPs for a weight and token: that is where $6ND$ comes from. The whole step of our model, from its shapes alone, by part. The judge is torch's counter, which watched a real step.
 
 # %% tags=["nbval-check-output"]
-from coursekit.throughput.flops import Shape, count
+from coursekit.throughput.flops import Shape, count_flops
 
 shape = Shape.of(model.config)
 ids = torch.randint(3, 1000, (4, 256), device=device)
 model.set_attn_implementation("eager")
-with counter() as counts:
+with flop_counter() as counts:
     model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
-whole = count(shape, batch=4, length=256)
+whole = count_flops(shape, batch=4, length=256)
 for part in whole.parts[:3]:
     print(
         f"{part.name:12} {part.forward / 1e9:6.2f} GFLOPs forward, {part.backward / 1e9:6.2f} backward"
@@ -606,7 +606,7 @@ for length in (512, 2048, 4096, 32768, 131072):
 compare(
     "one sequence of 4,096",
     palm_flops_per_token(llama, 4096) * 4096,
-    count(llama, 1, 4096).total,
+    count_flops(llama, 1, 4096).total,
     name="by parts",
 )
 
@@ -617,13 +617,13 @@ compare(
 lora_share = predict("FLOPs of a LoRA step / full step", ..., unit="%")
 
 # %% tags=["nbval-check-output"]
-from coursekit.throughput.flops import Lora
+from coursekit.throughput.flops import Adapters
 
-lora = Lora(8, frozenset({"q_proj", "v_proj"}))
+lora = Adapters(8, frozenset({"q_proj", "v_proj"}))
 trained = {
     "all weights": whole,
-    "LoRA, rank 8": count(shape, 4, 256, lora=lora),
-    "checkpointed": count(shape, 4, 256, checkpoint=True),
+    "LoRA, rank 8": count_flops(shape, 4, 256, lora=lora),
+    "checkpointed": count_flops(shape, 4, 256, checkpoint=True),
 }
 lora_share.reveal(round(100 * trained["LoRA, rank 8"].total / whole.total, 1))
 for name, flops in trained.items():
@@ -635,10 +635,10 @@ for name, flops in trained.items():
 # Forward stays, and the gradient must flow *through* the frozen weights to reach the adapters below; only the gradients of the frozen weights are saved. Checkpointing adds a forward pass, less the head and the last product of each block. The textbook says 2/3 and 4/3; the longer the model, the nearer it comes:
 
 # %% tags=["nbval-check-output"]
-large = count(llama, 1, 2048)
+large = count_flops(llama, 1, 2048)
 for name, other in {
-    "LoRA": count(llama, 1, 2048, lora=lora),
-    "checkpointed": count(llama, 1, 2048, checkpoint=True),
+    "LoRA": count_flops(llama, 1, 2048, lora=lora),
+    "checkpointed": count_flops(llama, 1, 2048, checkpoint=True),
 }.items():
     print(
         f"Llama-2-7B, 2,048 tokens, {name:12}: {other.total / large.total:.3f} of a full step"
@@ -668,10 +668,10 @@ from coursekit.throughput.roofline import measure_roof
 roof = measure_roof(dtype, device)
 step = TrainStep(four, optimizer="fused", name=MODEL, device=device)
 rate = tokens_per_second(step, 4 * 256, rounds=rounds + 2, warmup=1)
-reached = mfu(rate, whole.total / (4 * 256), roof.peak)
+reached = mfu(rate, whole.total / (4 * 256), roof.peak_flops)
 share.reveal(round(100 * reached, 1))
 print(
-    f"{rate:,.0f} tokens a second x {whole.total / 1024 / 1e6:.1f} MFLOPs = {rate * whole.total / 1024 / 1e9:.1f} of {roof.peak / 1e9:.0f} GFLOP/s"
+    f"{rate:,.0f} tokens a second x {whole.total / 1024 / 1e6:.1f} MFLOPs = {rate * whole.total / 1024 / 1e9:.1f} of {roof.peak_flops / 1e9:.0f} GFLOP/s"
 )
 
 # %% [markdown]
@@ -720,7 +720,7 @@ for dtype_, op in (
 # %% tags=["nbval-check-output"]
 cards = {"A100": Roof(312e12, 2039e9), "H100": Roof(989e12, 3350e9)}
 for name, card in cards.items():
-    top = card.attainable(decode(1024, torch.bfloat16).intensity) / card.peak
+    top = card.attainable(decode(1024, torch.bfloat16).intensity) / card.peak_flops
     print(
         f"{name}: ridge at {card.ridge:.0f} FLOPs a byte; one text reaches {top:.1%} of the peak, {card.ridge:.0f} texts all of it"
     )
@@ -729,10 +729,9 @@ for name, card in cards.items():
 # Now your machine: its roof, measured a moment ago, and real operations placed on it. Those left of the ridge are bound by memory. A point above the roof is no wonder: its arrays fit into the cache, or the machine was disturbed while the roof was measured.
 
 # %% tags=["volatile"]
-from coursekit.throughput.roofline import operations as some_operations
-from coursekit.throughput.roofline import place
+from coursekit.throughput.roofline import measured_points, sample_operations
 
-points = place(some_operations(device), roof, rounds=rounds + 1)
+points = measured_points(sample_operations(device), roof, rounds=rounds + 1)
 bound = sum(p.bound == "memory" for p in points)
 show(
     draw.roofline(
@@ -879,12 +878,12 @@ for make in (partial(WandB, "course", folder), partial(Aim, folder)):
 # Power times time, times what the building needs on top (PUE), is energy; times the grid's grams for each kWh, it is CO2. Where a meter can be read (NVML on a GPU, RAPL on a processor) it was read during the run above; elsewhere we estimate. The assumptions are printed with the result, since they are worth more than the digits.
 
 # %% tags=["volatile"]
-from coursekit.throughput.energy import DEVICES, GRIDS, estimate, footprint
+from coursekit.throughput.energy import DEVICES, GRIDS, estimate_energy, footprint
 
 if meter.source:
     small = footprint(meter.joules, meter.seconds, meter.source)
 else:
-    small = estimate(meter.seconds, DEVICES["processor core"])
+    small = estimate_energy(meter.seconds, DEVICES["processor core"])
 print(small)
 
 # %% [markdown]
@@ -895,7 +894,7 @@ mwh = predict("Energy of pretraining Llama-2-7B", ..., unit="MWh")
 
 # %% tags=["nbval-check-output"]
 card = DEVICES["A100 SXM"]
-theirs = estimate(hours * 3600, card, pue=1.1, grams_per_kwh=385)
+theirs = estimate_energy(hours * 3600, card, pue=1.1, grams_per_kwh=385)
 mwh.reveal(round(theirs.kwh / 1e3, 1))
 compare(
     "tonnes of CO2e",
@@ -910,9 +909,9 @@ compare(
 # %% tags=["nbval-check-output"]
 cases = {
     "as the paper has it": theirs,
-    "an average data centre, the world's grid": estimate(hours * 3600, card),
-    "a clean grid, 30 g": estimate(hours * 3600, card, pue=1.1, grams_per_kwh=30),
-    "twice the MFU": estimate(hours * 3600 / 2, card, pue=1.1, grams_per_kwh=385),
+    "an average data centre, the world's grid": estimate_energy(hours * 3600, card),
+    "a clean grid, 30 g": estimate_energy(hours * 3600, card, pue=1.1, grams_per_kwh=30),
+    "twice the MFU": estimate_energy(hours * 3600 / 2, card, pue=1.1, grams_per_kwh=385),
 }
 for name, case in cases.items():
     print(

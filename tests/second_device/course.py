@@ -173,9 +173,12 @@ def test_blocks_are_quantised_as_on_the_cpu(name):
 
 @pytest.mark.parametrize("name", ["FP32", "FP16 only", "FP16 + master + scaling"])
 def test_a_recipe_of_mixed_precision_trains(name):
-    from classroom.lectures.amp.experiments import RECIPES, train
+    from classroom.lectures.amp.experiments import PRECISION_RECIPES, train_with_precision
 
-    losses = {device: train(RECIPES[name], device=device, steps=2, size=2).losses for device in DEVICES}
+    losses = {
+        device: train_with_precision(PRECISION_RECIPES[name], device=device, steps=2, size=2).losses
+        for device in DEVICES
+    }
     assert losses[NAME] == pytest.approx(losses["cpu"], rel=2e-2, nan_ok=True)
 
 
@@ -197,14 +200,14 @@ def test_gradients_are_counted_and_drawn():
 
 
 def test_steps_of_every_batching_and_variant():
-    from classroom.lectures.throughput import experiments as variants
+    from classroom.lectures.throughput import experiments
     from classroom.lectures.throughput.experiments import TrainStep
 
-    tokenizer, rows = variants.texts(6)
-    for batches in variants.batchings(tokenizer, rows, size=3).values():
+    tokenizer, rows = experiments.conversations(6)
+    for batches in experiments.padded_bucketed_packed(tokenizer, rows, size=3).values():
         losses = [TrainStep(batches, device=NAME, dtype=dtype)().item() for dtype in ("float32", "bfloat16")]
         assert losses[0] == pytest.approx(losses[1], rel=0.05)
-    for contestants in (variants.asking(device=NAME), variants.optimizers(NAME)):
+    for contestants in (experiments.item_steps(device=NAME), experiments.optimizer_steps(NAME)):
         list(contestants.values())[-1]()
 
 
@@ -234,9 +237,9 @@ def test_operations_of_the_roofline_are_made_on_the_device():
 
 
 def test_waits_for_the_device_are_counted():
-    from coursekit.throughput.syncs import Watch
+    from coursekit.throughput.syncs import SyncCounter
 
-    with Watch(NAME) as watch:
+    with SyncCounter(NAME) as watch:
         torch.ones(2, device=NAME).sum().item()
         torch.ones(2).sum().item()
     assert watch.total() == 1

@@ -21,11 +21,11 @@ from classroom.drawing.style import show
 from classroom.models import task
 from classroom.models.finetune import batches
 from classroom.models.load import load
-from coursekit.throughput.flops import counter
-from classroom.lectures.throughput.experiments import texts
+from coursekit.throughput.flops import flop_counter
+from classroom.lectures.throughput.experiments import conversations
 data = batches(load("tiny", device="cpu")[1], task.pairs("train", 4), 2)
 """
-SMALLER = {"texts(32": "texts(8", "(8, 96)": "(2, 48)"}  # every operation of the device costs 0.1 ms
+SMALLER = {"conversations(32": "conversations(8", "(8, 96)": "(2, 48)"}  # every operation of the device costs 0.1 ms
 CELLS = {  # a cell is named by words that are in it and in no cell before
     "00_start": ("PROFILE =", "device =", "model, tokenizer = load(", "def reply("),
     "02_amp": (
@@ -37,7 +37,7 @@ CELLS = {  # a cell is named by words that are in it and in no cell before
         "off = predict", "def gradient", "both = ", "import Recompute", "class Block",
     ),
     "04_throughput": (
-        "PROFILE =", "device =", "epoch = batchings", "short = [", "batch = collate(", "contaminated = predict",
+        "PROFILE =", "device =", "epoch = padded_bucketed_packed", "short = [", "batch = collate_packed(", "contaminated = predict",
         "def loss_and_gradient", "plain = {", "def logits", "waits = predict", "def asking", "def quietly",
         "model.set_attn_implementation", "shape = Shape.of",
     ),

@@ -19,7 +19,7 @@ import click
 import torch
 import torch._inductor.config
 
-from classroom.lectures.throughput import experiments as variants
+from classroom.lectures.throughput import experiments
 from classroom.records.race import Race, Timing, environment, run
 from coursekit.throughput.batching import bucketed, shuffled, waste
 from coursekit.throughput.packing import first_fit_decreasing, packed_batch
@@ -47,8 +47,8 @@ def rows_of(race: Race, timings: dict[str, Timing]) -> list[str]:
 
 def batching_race() -> tuple[Race, str]:
     """An epoch of steps over conversations of 1 to 5 pairs."""
-    tokenizer, rows = variants.texts(TEXTS, most=5)
-    plans = variants.batchings(tokenizer, rows, SIZE, CAPACITY)
+    tokenizer, rows = experiments.conversations(TEXTS, most=5)
+    plans = experiments.padded_bucketed_packed(tokenizer, rows, SIZE, CAPACITY)
     tokens = sum(len(ids) for ids, _ in rows)
     share = {name: 1 - tokens / sum(b["input_ids"].numel() for b in plan) for name, plan in plans.items()}
     contestants = {f"{name}, {share[name]:.0%} filler": _epoch(plan) for name, plan in plans.items()}
@@ -57,7 +57,7 @@ def batching_race() -> tuple[Race, str]:
 
 
 def _epoch(batches: list[dict]) -> Callable[[], object]:
-    step = variants.TrainStep(batches)
+    step = experiments.TrainStep(batches)
     return lambda: [step() for _ in batches]
 
 
@@ -82,13 +82,13 @@ def _in_buckets(lengths):
 
 def attention_race() -> tuple[Race, str]:
     """Rows of 256 tokens, where attention weighs most in this model."""
-    _, rows = variants.texts(1)
+    _, rows = experiments.conversations(1)
     ids = torch.tensor([(rows[0][0] * 256)[:256]] * 4)
     batches = [{"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}]
-    contestants = {kind: variants.TrainStep(batches, attention=kind) for kind in ("eager", "sdpa")}
-    note = variants.no_compiler()
+    contestants = {kind: experiments.TrainStep(batches, attention=kind) for kind in ("eager", "sdpa")}
+    note = experiments.no_compiler()
     if not note:
-        contestants["sdpa, compiled"] = variants.TrainStep(batches, compiled=True)
+        contestants["sdpa, compiled"] = experiments.TrainStep(batches, compiled=True)
         start = time.perf_counter()
         contestants["sdpa, compiled"]()
         note = f"Compiling took {time.perf_counter() - start:.0f} s."
@@ -97,8 +97,8 @@ def attention_race() -> tuple[Race, str]:
 
 def optimizer_race() -> tuple[Race, str]:
     """Only the optimizer: the unit is a weight instead of a token."""
-    contestants = variants.optimizers()
-    count = sum(p.numel() for p in variants.TrainStep().model.parameters())
+    contestants = experiments.optimizer_steps()
+    count = sum(p.numel() for p in experiments.TrainStep().model.parameters())
     return Race("AdamW, weights for tokens", count, contestants, {"fused": 1.0}), ""
 
 
@@ -128,10 +128,10 @@ def loop(lengths: list[int], capacity: int) -> list[list[int]]:
 
 def tensors_race() -> tuple[Race, str]:
     """Making the packed batch itself, mask included, beside the step that uses it."""
-    _, rows = variants.texts(SIZE, most=5)
+    _, rows = experiments.conversations(SIZE, most=5)
     batch = packed_batch(rows, CAPACITY)
     contestants = {
-        "a step on it": variants.TrainStep([batch]),
+        "a step on it": experiments.TrainStep([batch]),
         "packed_batch": lambda: packed_batch(rows, CAPACITY),
     }
     tokens = sum(len(ids) for ids, _ in rows)

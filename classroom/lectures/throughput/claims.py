@@ -241,11 +241,11 @@ def packed_losses():
 )
 @functools.cache
 def padding():
-    from classroom.lectures.throughput.experiments import texts
+    from classroom.lectures.throughput.experiments import conversations
     from coursekit.throughput.batching import bucketed, shuffled, waste
 
     with quiet():
-        lengths = [len(ids) for ids, _ in texts(512, most=8)[1]]
+        lengths = [len(ids) for ids, _ in conversations(512, most=8)[1]]
     plans = {"padded": shuffled(len(lengths), 16), "bucketed": bucketed(lengths, 16)}
     return {name: round(100 * waste(lengths, batches).share) for name, batches in plans.items()}
 
@@ -261,12 +261,12 @@ def padding():
     source="a TorchFunctionMode that sees what Python asks of tensors",
 )
 def waits():
-    from coursekit.throughput.syncs import Watch
+    from coursekit.throughput.syncs import SyncCounter
 
     found = {}
     for name in ("item", "detach"):
         weight, total = torch.ones(3, requires_grad=True), 0.0
-        with Watch(device="cpu") as watch:
+        with SyncCounter(device="cpu") as watch:
             for _ in range(10):
                 loss = (weight * 2).sum()
                 loss.backward()

@@ -1,7 +1,7 @@
 """One training step of the embedded model, with one thing done otherwise each time: what does it cost or save?
 
     step = TrainStep(attention="sdpa", optimizer="fused")
-    race(attention(), rounds=5)                # {"eager": Timing, "sdpa": Timing}
+    race(attention_steps(), rounds=5)                # {"eager": Timing, "sdpa": Timing}
 
 Every function returns contestants for `meter.in_turns`: a name and a call that does one step (or one epoch of loading).
 All contestants of one race start from the same weights and see the same batches. On a CPU some of it makes no
@@ -29,7 +29,7 @@ Contestants = dict[str, Callable[[], object]]
 OPTIMIZERS = {"for-loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
-def texts(count: int = 64, seed: int = 0, most: int = 1) -> tuple[object, list[Text]]:
+def conversations(count: int = 64, seed: int = 0, most: int = 1) -> tuple[object, list[Text]]:
     """(tokenizer, texts) of the course's task: ids and labels, every token a target.
 
     most  a text is a conversation of 1 to `most` pairs, drawn at random: lengths as uneven as real ones
@@ -103,12 +103,12 @@ def race(contestants: Contestants, rounds: int = 7, warmup: int = 2) -> dict[str
     return in_turns(contestants, rounds, warmup)
 
 
-def attention(device: str = "cpu") -> Contestants:
+def attention_steps(device: str = "cpu") -> Contestants:
     """Scores written out and read back, or one fused kernel."""
     return {kind: TrainStep(attention=kind, device=device) for kind in ("eager", "sdpa")}
 
 
-def optimizers(device: str = "cpu") -> Contestants:
+def optimizer_steps(device: str = "cpu") -> Contestants:
     """Only the optimizer's step, on gradients that are there."""
     return {kind: _optimizer_step(kind, device) for kind in OPTIMIZERS}
 
@@ -125,7 +125,7 @@ def zero_grad(device: str = "cpu") -> Contestants:
     return {name: TrainStep(set_to_none=free, device=device) for name, free in ways.items()}
 
 
-def asking(every: int = 10, device: str = "cpu") -> Contestants:
+def item_steps(every: int = 10, device: str = "cpu") -> Contestants:
     """The loss as a number in every step, every so many, or never."""
     ways = {"item() every step": 1, f"item() every {every}": every, "never": 0}
     return {name: TrainStep(item_every=count, device=device) for name, count in ways.items()}
@@ -138,7 +138,7 @@ def no_compiler(device: str = "cpu") -> str:
     return "torch.compile writes C++ for a CPU, and there is no compiler (g++, clang++ or cl) on the PATH."
 
 
-def compiled(device: str = "cpu") -> Contestants:
+def compiled_steps(device: str = "cpu") -> Contestants:
     """As it is written, or compiled; the compiled one's first steps take tens of seconds, so run it once before.
 
     Raises RuntimeError with the reason where it cannot be compiled.
@@ -158,7 +158,7 @@ def made_on(device: str, shape: tuple[int, ...] = (64, 1024)) -> Contestants:
     }
 
 
-def batchings(
+def padded_bucketed_packed(
     tokenizer, rows: list[Text], size: int = 16, capacity: int = 256, seed: int = 0
 ) -> dict[str, list[dict]]:
     """The same texts as batches: padded as they come, padded in buckets, packed. For TrainStep, or to count slots.
@@ -172,7 +172,7 @@ def batchings(
     random.Random(seed).shuffle(packed)  # the first rows hold the longest texts
     steps = min(len(plans["padded"]), len(packed))
     cuts = [[[rows[i] for i in row] for row in packed[k::steps]] for k in range(steps)]
-    return found | {"packed": [packing.collate(cut, pad_id=tokenizer.pad_token_id) for cut in cuts]}
+    return found | {"packed": [packing.collate_packed(cut, pad_id=tokenizer.pad_token_id) for cut in cuts]}
 
 
 class Encode(torch.utils.data.Dataset):
@@ -188,7 +188,7 @@ class Encode(torch.utils.data.Dataset):
         return encode_pair(self.tokenizer, self.pairs[index])
 
 
-def loading(workers: tuple[int, ...] = (0, 1, 2), count: int = 512, size: int = 16) -> Contestants:
+def loading_epochs(workers: tuple[int, ...] = (0, 1, 2), count: int = 512, size: int = 16) -> Contestants:
     """One epoch of a DataLoader that tokenises, with so many helper processes; they stay between epochs."""
     data = Encode(count)
     return {f"{n} workers": _epoch(data, n, size) for n in workers}

@@ -8,16 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from classroom.lectures.throughput.experiments import texts
+from classroom.lectures.throughput.experiments import conversations
 from classroom.models import finetune
 from classroom.models.load import load
-from coursekit.throughput.packing import block_causal_mask, collate, first_fit_decreasing, packed_batch, split
+from coursekit.throughput.packing import (
+    block_causal_mask,
+    collate_packed,
+    first_fit_decreasing,
+    packed_batch,
+    split,
+)
 from coursekit.training import IGNORED, targets
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return texts(9)[1]
+    return conversations(9)[1]
 
 
 @pytest.fixture(scope="module", params=["eager", "sdpa"])
@@ -108,7 +114,7 @@ def test_the_mask_is_what_brute_force_says(lengths):
 
 
 def test_collate_by_hand():
-    batch = collate([[([5, 6], [5, 6]), ([7], [7])], [([8], [8])]], pad_id=9)
+    batch = collate_packed([[([5, 6], [5, 6]), ([7], [7])], [([8], [8])]], pad_id=9)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 0], [0, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 6, IGNORED], [IGNORED] * 3]

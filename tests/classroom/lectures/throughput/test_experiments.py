@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from classroom.lectures.throughput import experiments as variants
-from classroom.lectures.throughput.experiments import TrainStep, batchings, texts
-from coursekit.throughput.syncs import Watch
+from classroom.lectures.throughput import experiments
+from classroom.lectures.throughput.experiments import TrainStep, conversations, padded_bucketed_packed
+from coursekit.throughput.syncs import SyncCounter
 from coursekit.training import targets
 
 
@@ -13,7 +13,7 @@ from coursekit.training import targets
 def batches():
     from classroom.models.load import load
 
-    return variants.default_batches(load("tiny", device="cpu")[1], size=2, count=2)
+    return experiments.default_batches(load("tiny", device="cpu")[1], size=2, count=2)
 
 
 def weights_after(steps, batches, **kwargs):
@@ -51,7 +51,7 @@ def test_asking_waits_as_often_as_it_says(batches, every, waits):
     step = TrainStep(batches, item_every=every)
     step()
     step.number = 0
-    with Watch("cpu") as watch:
+    with SyncCounter("cpu") as watch:
         for _ in range(4):
             step()
     own = [sync for sync in watch.per_step() if sync.call == "item"]
@@ -60,8 +60,8 @@ def test_asking_waits_as_often_as_it_says(batches, every, waits):
 
 def test_the_three_batchings_hold_the_same_tokens():
     """Targets and steps are the same in all; buckets and rows need fewer slots than padding as it comes."""
-    tokenizer, rows = texts(48, most=5)
-    found = batchings(tokenizer, rows, size=8)
+    tokenizer, rows = conversations(48, most=5)
+    found = padded_bucketed_packed(tokenizer, rows, size=8)
     assert len({sum(map(targets, batches)) for batches in found.values()}) == 1
     slots = {name: sum(b["input_ids"].numel() for b in batches) for name, batches in found.items()}
     assert len({len(batches) for batches in found.values()}) == 1
@@ -71,29 +71,29 @@ def test_the_three_batchings_hold_the_same_tokens():
 
 def test_loading_loses_no_text():
     """With and without helper processes."""
-    epochs = variants.loading(workers=(0, 1), count=20, size=8)
+    epochs = experiments.loading_epochs(workers=(0, 1), count=20, size=8)
     assert {name: epoch() for name, epoch in epochs.items()} == {"0 workers": 20, "1 workers": 20}
 
 
 def test_contestants_run_and_are_timed(batches):
-    races = (variants.attention(), variants.zero_grad(), variants.asking(2), variants.optimizers())
+    races = (experiments.attention_steps(), experiments.zero_grad(), experiments.item_steps(2), experiments.optimizer_steps())
     assert [list(contestants) for contestants in races] == [
         ["eager", "sdpa"],
         ["set_to_none", "zeros"],
         ["item() every step", "item() every 2", "never"],
         ["for-loop", "foreach", "fused"],
     ]
-    timings = variants.race(variants.made_on("cpu", (4, 4)), rounds=2, warmup=0)
+    timings = experiments.race(experiments.made_on("cpu", (4, 4)), rounds=2, warmup=0)
     assert all(timing.median > 0 for timing in timings.values())
-    for step in variants.optimizers().values():
+    for step in experiments.optimizer_steps().values():
         step()
 
 
 def test_compiled_trains_alike(reference, batches):
     """Where there is a compiler; elsewhere the reason is given."""
-    if variants.no_compiler():
+    if experiments.no_compiler():
         with pytest.raises(RuntimeError, match="no compiler"):
-            variants.compiled()
+            experiments.compiled_steps()
         return
     losses, weights = weights_after(3, batches, compiled=True)
     assert losses == pytest.approx(reference[0], rel=1e-4)
@@ -101,9 +101,9 @@ def test_compiled_trains_alike(reference, batches):
 
 
 def test_without_a_compiler_there_is_a_reason(monkeypatch):
-    monkeypatch.setattr(variants.shutil, "which", lambda name: None)
+    monkeypatch.setattr(experiments.shutil, "which", lambda name: None)
     with pytest.raises(RuntimeError, match="there is no compiler"):
-        variants.compiled()
-    assert variants.no_compiler("cuda") == ""
-    monkeypatch.setattr(variants.shutil, "which", lambda name: name)
-    assert variants.no_compiler() == ""
+        experiments.compiled_steps()
+    assert experiments.no_compiler("cuda") == ""
+    monkeypatch.setattr(experiments.shutil, "which", lambda name: name)
+    assert experiments.no_compiler() == ""
