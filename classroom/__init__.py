@@ -1,4 +1,4 @@
-"""The front door of a notebook: `from classroom import predict, show, compare`. Everything heavy is imported when used.
+"""The front door of a notebook: `from classroom import predict, show, compare`. A module is imported when it is used.
 
 lectures  what belongs to one lecture: exercises, experiments, figures, claims, benchmark
 notebook  what a cell calls: predictions, comparisons, sources, live curves
@@ -22,13 +22,16 @@ FRONT_DOOR = {
     "budget": "classroom.notebook.show",
     "LossPlot": "classroom.notebook.live",
     "doctor": "classroom.machine.doctor",
+    "load": "classroom.models.load",
 }
 
 
 def __getattr__(name: str):
-    """PEP 562: the module behind a name is imported when the name is first asked for."""
+    """Import the module behind a name when the name is first used (PEP 562)."""
     if name not in FRONT_DOOR:
-        raise AttributeError(f"module 'classroom' has no attribute {name!r}")
+        raise AttributeError(
+            f"module 'classroom' has no attribute {name!r}; it hands on {', '.join(FRONT_DOOR)}."
+        )
     return getattr(import_module(FRONT_DOOR[name]), name)
 
 

@@ -95,7 +95,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorator: the function draws in the course's style and takes two more arguments.
 
     preset  "notebook" or "slide"
-    title   the finding, in a sentence; on a slide the slide's own title says it
+    title   the finding, in a sentence: the same as the second argument of `show`
     """
 
     @functools.wraps(draw)
@@ -103,11 +103,15 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         with style(preset):
             fig = draw(*args, **kwargs)
             if title:
-                fig.suptitle(title, x=0.01, ha="left", weight="bold")
+                _entitle(fig, title)
             fig.draw_without_rendering()
         return fig
 
     return in_style
+
+
+def _entitle(fig: Figure, title: str) -> None:
+    fig.suptitle(title, x=0.01, ha="left", weight="bold")
 
 
 def canvas(rows: int = 1, columns: int = 1, height: float = 1.0, **kwargs):
@@ -131,15 +135,22 @@ class Picture:
         return self.alt
 
 
-def show(fig: Figure, alt: str | None = None) -> None:
+def show(fig: Figure, finding: str = "", *, alt: str | None = None) -> None:
     """Display the figure once, as an SVG that describes itself, and close it.
 
-    alt  what a person who cannot see the figure should learn from it; without it, the figure's own label,
-         which the functions of `figures` set. Raises ValueError if there is neither.
+    finding  what the figure shows, in a sentence: drawn as its title (on a slide the slide's own title says it)
+    alt      what a person who cannot see the figure should learn from it; without it the figure's own label, which
+             the functions of `figures` set, and without that the finding
+
+    Raises ValueError if the figure has none of the three.
     """
     from IPython.display import display
 
-    display(picture(fig, alt))
+    if finding:
+        with style():
+            _entitle(fig, finding)
+            fig.draw_without_rendering()
+    display(picture(fig, fig.get_label() or finding if alt is None else alt))
     _close(fig)
 
 

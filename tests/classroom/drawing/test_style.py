@@ -160,3 +160,33 @@ def test_show_displays_once_and_closes(monkeypatch):
     st.show(fig, "A line")
     assert len(shown) == 1 and shown[0].alt == "A line" and fig.number not in pyplot.get_fignums()
     pyplot.close("all")
+
+
+def shown_by(monkeypatch, *args, **kwargs):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    st.show(*args, **kwargs)
+    return shown[0]
+
+
+def test_the_finding_is_drawn_as_the_title_and_leaves_the_description(monkeypatch):
+    fig = example()  # noqa: F821
+    fig.set_label("Eight lines")
+    assert shown_by(monkeypatch, fig, "They fan out").alt == "Eight lines"
+    assert fig.get_suptitle() == "They fan out"
+
+
+def test_show_draws_the_title_that_styled_draws(monkeypatch):
+    """In the same place and type, whether the finding is known before drawing or after."""
+    before, after = example(title="They fan out"), example()  # noqa: F821
+    shown_by(monkeypatch, after, "They fan out")
+    assert [
+        (t.get_text(), t.get_position(), t.get_fontsize(), t.get_weight())
+        for t in (before._suptitle, after._suptitle)
+    ] == [("They fan out", before._suptitle.get_position(), before._suptitle.get_fontsize(), "bold")] * 2
+
+
+def test_alt_text_wins_over_label_and_finding(monkeypatch):
+    fig = example()  # noqa: F821
+    fig.set_label("Eight lines")
+    assert shown_by(monkeypatch, fig, "They fan out", alt="Better").alt == "Better"
