@@ -86,6 +86,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: "notebooks" not in item.path.parts)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What each lecture costs in lines (test_budget.py)."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    rows = [value for report in reports for name, value in report.user_properties if name == "budget"]
+    if rows:
+        terminalreporter.section("lines per lecture")
+        for row in [dict(zip(rows[0], rows[0], strict=True)), *rows]:
+            terminalreporter.line("".join(f"{value!s:>12}" for value in row.values()))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def models_on_the_cpu():
     """`load` takes the CPU unless a test names a device, on a machine with a GPU too: what is tested is the same."""

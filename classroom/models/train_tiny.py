@@ -77,7 +77,7 @@ def encode(tokenizer, document: list | str) -> list[int]:
     return tokenizer(text.rstrip("\n"))["input_ids"]
 
 
-def batches(tokenizer, seed: int, batch: int, length: int, bare: float = 0.25) -> Iterator:
+def token_rows(tokenizer, seed: int, batch: int, length: int, bare: float = 0.25) -> Iterator:
     """Endless int64 [batch, length]: documents one after the other, cut into rows."""
     import torch
 
@@ -121,7 +121,7 @@ class Diverged(Exception):
     """The loss or its gradient is no finite number; the last checkpoint is untouched."""
 
 
-def train(
+def pretrain(
     model,
     rows: Iterator,
     steps: int,
@@ -216,9 +216,9 @@ def main(out, steps, batch, length, peak, seed, threads, start, bare, minutes, b
     tokenizer.save_pretrained(out)
     model = continued(start) if start else make_model(seed)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    rows = batches(tokenizer, seed, batch, length, bare)
+    rows = token_rows(tokenizer, seed, batch, length, bare)
     started, log = time.monotonic(), out / "training.jsonl"
-    run = train(model, rows, steps, peak, out / "checkpoint.pt", bf16=bf16, at_most_seconds=60 * minutes)
+    run = pretrain(model, rows, steps, peak, out / "checkpoint.pt", bf16=bf16, at_most_seconds=60 * minutes)
     step = steps - 1  # nothing is left to do if the checkpoint is that of the last step
     with tqdm(total=steps, unit="step") as bar, log.open("a", encoding="utf-8") as file:
         for step, loss, tokens in run:

@@ -3,16 +3,25 @@
 Notebooks and exercises are committed; decks are not, they only have to build.
 """
 
+"""Build the committed notebooks, or find out which of them no longer show what their sources give.
+
+text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipynb`. One way: nobody edits
+the last by hand.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
-
 from classroom.publish.execute import Run
 from classroom.publish.exercises import build_exercises, stale_exercises
 from classroom.publish.kernel import Limits
-from classroom.publish.notebooks import build, check, orphans
 from classroom.publish.report import Board, run_words
 from classroom.publish.sources import Source
+from classroom.publish.canonical import canonical_text, refusals
+from classroom.publish.compare import differences, text_differences
+from classroom.publish.execute import REPRODUCIBLE, Run, execute
+from classroom.publish.sources import CourseError, Source, all_sources, read_source
+from classroom.publish.stamps import Stamps, inputs_digest
 
 
 def build_notebooks(sources: list[Source], console, *, force: bool, limits: Limits) -> list[Run]:
@@ -73,3 +82,97 @@ def build_decks(names: tuple[str, ...], console) -> None:
             console.print(f"slides/build/{path.name}  built", markup=False, highlight=False)
     except MissingTool as missing:
         console.print(f"slides  not built: {missing}", markup=False, highlight=False)
+
+
+FIX = "coursekit build"
+
+
+def run_source(source: Source, *, parameters=None, limits: Limits | None = None, progress=None) -> Run:
+    """Execute a source where its notebook lies, with the settings that make outputs repeat."""
+    notebook = read_source(source.path)
+    return execute(
+        notebook,
+        source.label,
+        cwd=source.built.parent,
+        parameters=parameters,
+        limits=limits,
+        env=REPRODUCIBLE,
+        progress=progress,
+    )
+
+
+def build(source: Source, *, force: bool = False, limits: Limits | None = None, progress=None) -> Run | None:
+    """Execute the source and write its committed notebook; None if that is up to date and `force` is off.
+
+    A run that fails writes nothing. Raises CourseError if the outputs cannot be committed.
+    """
+    stamps, inputs = Stamps(source.root), inputs_digest(source.path, source.root)
+    if stamps.fresh(source.built, inputs) and not force:
+        return None
+    run = run_source(source, limits=limits, progress=progress)
+    if run.ok:
+        refuse(run)
+        write(source.built, canonical_text(run.notebook))
+        stamps.record(source.built, inputs)
+    return run
+
+
+def refuse(run: Run) -> None:
+    """Raises CourseError if the executed notebook holds what belongs to one machine or one run."""
+    if reasons := refusals(run.notebook):
+        raise CourseError(f"{run.label} cannot be committed: " + " ".join(reasons))
+
+
+def write(path: Path, text: str) -> None:
+    # bytes: no carriage returns on Windows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+
+
+def stale_text(source: Source) -> list[str]:
+    """Why the committed notebook is stale as far as that shows without running it; [] if nothing shows."""
+    if not source.built.is_file():
+        return ["it has not been built"]
+    committed = read_built(source.built)
+    if canonical_text(committed).encode() != source.built.read_bytes():
+        return ["it was not written by the build"]
+    return text_differences(read_source(source.path), committed)
+
+
+def stale_outputs(source: Source, run: Run) -> list[str]:
+    """How this execution of the source differs from the committed notebook."""
+    import nbformat
+
+    fresh = nbformat.reads(canonical_text(run.notebook), as_version=4)
+    return differences(fresh, read_built(source.built))
+
+
+def check(source: Source, *, limits: Limits | None = None, progress=None) -> list[str]:
+    """Why the committed notebook is stale; [] if it holds. Runs only what no stamp vouches for."""
+    found = stale_text(source)
+    stamps, inputs = Stamps(source.root), inputs_digest(source.path, source.root)
+    if found or stamps.fresh(source.built, inputs):
+        return found
+    run = run_source(source, limits=limits, progress=progress)
+    if run.failure:
+        return [f"the source does not run: {run.failure.reason}"]
+    found = stale_outputs(source, run)
+    if not found:
+        stamps.record(source.built, inputs)
+    return found
+
+
+def orphans(root: Path) -> list[Path]:
+    """Committed notebooks that no source gives."""
+    expected = {source.built for source in all_sources(root)}
+    expected |= {root / "exercises" / f"{s.name}.ipynb" for s in all_sources(root) if s.folder == "solutions"}
+    found = {
+        path for folder in ("notebooks", "solutions", "exercises") for path in (root / folder).glob("*.ipynb")
+    }
+    return sorted(found - expected)
+
+
+def read_built(path: Path):
+    import nbformat
+
+    return nbformat.read(path, as_version=4)

@@ -7,6 +7,17 @@ says so in its place. What cannot be committed is refused: a path of the machine
 in memory, an error that was not meant.
 """
 
+"""Does a committed notebook still show what its source gives? The differences, in words.
+
+Cells, tags and the kinds of output are compared exactly. In what the outputs say, whole numbers and words
+are exact, and numbers with a decimal point may differ by one part in a thousand: the last digits of a sum
+depend on the processor, and a reader on another machine should not see a red light for them. (On one
+machine two builds are equal to the byte; a test holds that.) Pixels and cells tagged `volatile` are not
+compared. Of a cell tagged `drifts` only the kinds of output are: training amplifies the last digits, so two
+processors draw curves that agree to the eye and not to the digit; what must hold there, the cell asserts. Prose
+that quotes a number uses `nbval-check-output`.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,6 +25,9 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+import math
+from itertools import zip_longest
+
 
 EXTRA_KEYS = (
     "metadata.papermill",
@@ -102,3 +116,82 @@ def _texts(cell):
 def _machine_paths() -> list[str]:
     # A home of "/" would be found in everything.
     return [path for path in map(str, (Path(__file__).parents[2], sys.prefix, Path.home())) if len(path) > 1]
+
+
+DRIFTS_TAG = "drifts"
+RELATIVE_TOLERANCE = 1e-3
+DRAWING_TOLERANCE = 0.01  # points
+NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
+PIXELS = re.compile(r"(data:image/(?:png|jpeg);base64,)[A-Za-z0-9+/=\s]+")
+
+
+def text_differences(fresh, committed) -> list[str]:
+    """How the committed cells differ from the source's, outputs aside: the first difference only."""
+    if len(fresh.cells) != len(committed.cells):
+        return [f"the source has {len(fresh.cells)} cells, the committed notebook {len(committed.cells)}"]
+    for number, (new, old) in enumerate(zip(fresh.cells, committed.cells, strict=True), start=1):
+        if written(new) != written(old):
+            return [f"cell {number} ({new.source.strip().splitlines()[:1]}) is written differently"]
+    return []
+
+
+def written(cell) -> tuple:
+    """What the author wrote of a cell."""
+    return cell.cell_type, cell.source, {key: value for key, value in cell.metadata.items() if value}
+
+
+def differences(fresh, committed) -> list[str]:
+    """How a fresh execution differs from the committed notebook; [] if the committed one still holds."""
+    found = text_differences(fresh, committed)
+    if found:
+        return found
+    pairs = enumerate(zip(fresh.cells, committed.cells, strict=True), start=1)
+    return [f"cell {number}: {why}" for number, (new, old) in pairs if (why := output_difference(new, old))]
+
+
+def output_difference(fresh, committed) -> str | None:
+    tags = fresh.metadata.get("tags", [])
+    if fresh.cell_type != "code" or VOLATILE_TAG in tags:
+        return None
+    new, old = list(parts(fresh)), list(parts(committed))
+    if [kind for kind, _ in new] != [kind for kind, _ in old]:
+        return f"committed are the outputs {[kind for kind, _ in old]}, now come {[kind for kind, _ in new]}"
+    if DRIFTS_TAG in tags:
+        return None
+    for (kind, ours), (_, theirs) in zip(new, old, strict=True):
+        if difference := first_difference(ours, theirs, drawing=kind == "image/svg+xml"):
+            return f"{kind}: committed {difference[1]!r}, now {difference[0]!r}"
+    return None
+
+
+def parts(cell):
+    """(kind, text) of every output, one for each mime type; "" for pixels."""
+    for output in cell.outputs:
+        if "text" in output:
+            yield output.name, output.text
+        for mime, content in sorted(output.get("data", {}).items()):
+            yield mime, "" if mime in ("image/png", "image/jpeg") else str(content)
+        if output.output_type == "error":
+            yield "error", f"{output.ename}: {output.evalue}"
+
+
+def first_difference(ours: str, theirs: str, *, drawing: bool = False) -> tuple[str, str] | None:
+    """The first number, or text between numbers, that differs: (ours, theirs); None if there is none."""
+    pairs = zip_longest(tokens(ours), tokens(theirs), fillvalue="")
+    return next((pair for pair in pairs if not same(*pair, drawing=drawing)), None)
+
+
+def tokens(text: str) -> list[str]:
+    """The text cut into what is between numbers and the numbers, in turn."""
+    return NUMBER.split(PIXELS.sub(r"\1", text))
+
+
+def same(ours: str, theirs: str, *, drawing: bool = False) -> bool:
+    if ours == theirs:
+        return True
+    if not (NUMBER.fullmatch(ours) and NUMBER.fullmatch(theirs)):
+        return False
+    decimal = ["." in token or "e" in token for token in (ours, theirs)]
+    comparable = any(decimal) if drawing else all(decimal)  # a coordinate may come out as 100 or 99.9999
+    slack = DRAWING_TOLERANCE if drawing else 0.0  # none in a text: 5.96e-08 is not 0.0
+    return comparable and math.isclose(float(ours), float(theirs), rel_tol=RELATIVE_TOLERANCE, abs_tol=slack)

@@ -7,14 +7,32 @@ students who have JupyterLab but not papermill. Every run gets a fresh kernel an
 happens in between.
 """
 
+"""One kernel, from its start to its end, whatever happens in between.
+
+nbclient runs the cells. This adds what it leaves open: who watches memory and time, why a kernel died, what
+Ctrl-C and SIGTERM mean, how much a cell may print, and how a run goes on after a cell that took too long.
+"""
+
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import re
+import signal
+import tempfile
+from dataclasses import dataclass
+from queue import Empty
+from classroom.publish.stop import Terminated, terminated_like_ctrl_c
+from classroom.publish.streams import Allowance
+from classroom.publish.watch import GB, MARK, Watch, kill_tree, new_mark
 
-from classroom.publish.kernel import ANSI, Limits, Session
 
 # The same number of threads and the same hash seed everywhere: torch splits a sum by threads, so the last
 # digits of a committed output depend on it.
@@ -93,3 +111,198 @@ def failure_at(notebook, index: int, reason: str) -> Failure:
     return Failure(
         code_number(notebook, index), cell.source, reason, tuple(ANSI.sub("", "\n".join(lines)).splitlines())
     )
+
+
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+REASON_CHARACTERS = 2000  # of an error's own words: a student's may be megabytes
+# Time to answer an interrupt. Python does so at its next step; a loop inside C never does.
+GRACE_SECONDS = 10
+STARTUP_SECONDS = 180  # nbclient's 60 are not enough for a kernel on a very busy machine
+OUTPUT_SECONDS = (
+    30  # from a cell's reply to its last output; after nbclient's 4 a slow one is cut without a word
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one notebook may take. Memory counts the kernel and everything it starts."""
+
+    ram_bytes: float = 4 * GB
+    cell_seconds: float = 300
+    seconds: float = 1200
+
+
+class Session:
+    """One kernel, from start to end. `run` returns why it ended early, or None.
+
+    at: index of the cell that runs. overtime: indices of the cells that were interrupted at their time limit.
+    """
+
+    def __init__(self, notebook, limits: Limits, progress):
+        self.notebook, self.limits, self.progress = notebook, limits, progress
+        self.code_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+        self.at = 0
+        self.overtime: list[int] = []
+        self.watch: Watch | None = None
+        self.process = None
+        self.mark = new_mark()
+        self.allowance = Allowance()
+        self.stopped_by: type[KeyboardInterrupt] | None = None
+
+    @property
+    def peak_bytes(self) -> int:
+        return self.watch.peak_bytes if self.watch else 0
+
+    def run(self, cwd: Path, env: dict, allow_errors: bool) -> str | None:
+        """Run all cells. With `allow_errors` a cell that fails or takes too long does not end the run.
+
+        Raises KeyboardInterrupt after Ctrl-C and Terminated after SIGTERM, when the kernel is gone.
+        """
+        client = self._client(allow_errors)
+        environment = {**os.environ, **env, MARK: self.mark}
+        # nbclient's loop hears SIGTERM itself, but not in the thread that it takes where this one has a loop.
+        with tempfile.TemporaryFile("w+", errors="replace") as stderr, terminated_like_ctrl_c():
+            try:
+                return self._execute(client, cwd, environment, stderr)
+            finally:
+                self._stop()
+                self._settle_outputs()
+                # nbclient 0.11 leaves this behind if a kernel does not start, and it fails when Python ends
+                atexit.unregister(client._cleanup_kernel)
+
+    def _execute(self, client, cwd: Path, environment: dict, stderr) -> str | None:
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+        try:
+            client.execute(cwd=str(cwd), env=environment, stderr=stderr)
+        except CellExecutionError as error:
+            return f"{error.ename}: {ANSI.sub('', error.evalue)}"[:REASON_CHARACTERS]
+        except CellTimeoutError:
+            return too_long(self.limits)
+        except DeadKernelError:
+            return self._death("died while this cell ran", stderr)
+        except RuntimeError as error:  # jupyter_client's, while it waits for a kernel to answer
+            return self._death(f"did not start: {error}", stderr)
+        except AssertionError:  # nbclient's, where the kernel was stopped while it started
+            if self.stopped_by is None:
+                raise
+        if self.stopped_by:
+            raise self.stopped_by
+        return None
+
+    def _client(self, allow_errors: bool):
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellTimeoutError
+
+        class Client(NotebookClient):
+            async def async_start_new_kernel(client, **options):
+                self._before_kernel()
+                await super().async_start_new_kernel(**options)
+                self._on_kernel(client.km.provisioner.process)
+
+            async def _async_handle_timeout(client, timeout, cell=None):
+                """The reply of the interrupted cell; raises where the run ends with it, or none comes."""
+                if not (allow_errors and cell):
+                    return await super()._async_handle_timeout(timeout, cell)
+                self.overtime.append(self.at)
+                await client.km.interrupt_kernel()
+                try:
+                    return await client.kc.shell_channel.get_msg(timeout=GRACE_SECONDS)
+                except Empty:
+                    raise CellTimeoutError.error_from_timeout_and_cell("no answer", timeout, cell) from None
+
+            def output(client, outs, msg, display_id, cell_index):
+                hooked = client.output_hook_stack[msg["parent_header"].get("msg_id")]
+                if msg["msg_type"] == "stream" and not hooked:
+                    content = msg["content"]
+                    content["text"] = self.allowance.take(outs, content["text"])
+                    if not content["text"]:
+                        return None
+                return super().output(outs, msg, display_id, cell_index)
+
+        return Client(
+            self.notebook,
+            log=_quiet(),
+            kernel_name="python3",
+            timeout=max(1, round(self.limits.cell_seconds)),
+            allow_errors=allow_errors,
+            coalesce_streams=False,  # `streams` does it: nbclient's way hangs on a long line
+            startup_timeout=STARTUP_SECONDS,
+            iopub_timeout=OUTPUT_SECONDS,
+            record_timing=False,
+            store_widget_state=False,
+            shutdown_kernel="immediate",
+            on_cell_start=self._on_cell_start,
+            on_cell_executed=self._on_cell_executed,
+        )
+
+    def _before_kernel(self) -> None:
+        # no signals on Windows and outside the main thread
+        with contextlib.suppress(RuntimeError, ValueError):
+            # nbclient's own handlers close the kernel without a word; we would go on to the next notebook
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, self._on_stop, KeyboardInterrupt)
+            loop.add_signal_handler(signal.SIGTERM, self._on_stop, Terminated)
+
+    def _on_kernel(self, process) -> None:
+        self.process = process
+        self.watch = Watch(process.pid, self.limits.ram_bytes, self.limits.seconds, self.mark)
+        self.watch.start()
+        if self.stopped_by:
+            kill_tree(process.pid, self.mark)
+
+    def _on_stop(self, kind: type[KeyboardInterrupt]) -> None:
+        self.stopped_by = kind
+        if self.process:
+            kill_tree(self.process.pid, self.mark)
+
+    def _on_cell_start(self, cell, cell_index: int) -> None:
+        self.at = cell_index
+        self.allowance = Allowance()
+        if self.progress:
+            self.progress(cell_index, len(self.notebook.cells), self.peak_bytes)
+
+    def _on_cell_executed(self, cell, cell_index: int, execute_reply) -> None:
+        self._settle_outputs()
+
+    def _settle_outputs(self) -> None:
+        """Join what the cell that runs has printed; a cell that ended the run comes here only at the end."""
+        cell = self.notebook.cells[self.at]
+        if cell.cell_type == "code":
+            cell.outputs = self.allowance.settle(cell.outputs)
+
+    def _stop(self) -> None:
+        if self.watch:
+            self.watch.stop()
+            kill_tree(self.watch.pid, self.mark)
+
+    def _death(self, what: str, stderr) -> str:
+        """Why the kernel is gone; raises KeyboardInterrupt if Ctrl-C or SIGTERM was the reason."""
+        if self.stopped_by:
+            raise self.stopped_by
+        if self.watch:
+            self.watch.stop()  # its verdict may still be in the pipe
+        if self.watch and self.watch.verdict:
+            return self.watch.verdict
+        status = self.process.poll() if self.process else None
+        if status == -9:  # signal.SIGKILL, a name that Windows does not have
+            return (
+                "the kernel was killed from outside (signal 9), most often by the system because memory ran "
+                "out. Close other programs, or take smaller sizes (--profile ci)."
+            )
+        stderr.seek(0)
+        words = [line.rstrip() for line in stderr if line.strip() and "[IPKernelApp]" not in line][-5:]
+        return "\n".join([f"the kernel {what} (exit status {status}).", *words])
+
+
+def too_long(limits: Limits) -> str:
+    """Why a cell was stopped at its time limit."""
+    return f"this cell ran longer than {limits.cell_seconds:.0f} s. Allow more with --cell-timeout."
+
+
+def _quiet() -> logging.Logger:
+    """A log that goes nowhere: what nbclient would say in it is in the failure that we return."""
+    log = logging.getLogger("classroom.publish.nbclient")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    return log

@@ -4,17 +4,40 @@ One path for all: execute the cells (or take the kept result), fill in the numbe
 The student build is the same deck without the teacher's notes; its files are called NN_name-student.
 """
 
+"""From a deck's source to a Markdown file in which every cell has become what it showed.
+
+Three steps. (1) Numbers in the prose: `{{ FP16.max:,.0f }}` in a slide or its notes is an f-string field,
+evaluated in the kernel where it stands, so that no number is ever typed. (2) A fresh kernel runs the cells.
+(3) Each cell is replaced by its richest output: Markdown, a figure, HTML. What a cell prints is for the
+author and does not reach the slide, unless the cell is tagged `show-code`: then its source and what it
+prints do.
+
+The result is kept by the hash of everything it depends on, so a second build runs no cell.
+"""
+
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-
-from classroom.publish.slide_execute import executed_markdown
 from classroom.publish.slide_handout import print_handout
 from classroom.publish.slide_marp import run_marp
 from classroom.publish.slide_source import read_deck, with_plain_notes, without_notes
 from classroom.publish.sources import CourseError, find_root
+import base64
+import hashlib
+import html
+import json
+import re
+import sys
+from importlib.metadata import version
+import classroom
+import coursekit
+from classroom.publish.execute import REPRODUCIBLE
+from classroom.publish.execute import execute as run_notebook
+from classroom.publish.slide_source import INLINE_VALUE, split_front_matter
+from classroom.publish.sources import KERNELSPEC, CourseError
+
 
 FORMATS = ("html", "pdf", "pptx", "md", "handout")
 
@@ -92,3 +115,125 @@ def _handout(source: Path, output: Path) -> Path:
     run_marp(source, bare, "bare", root=find_root())
     print_handout(bare, [slide.notes for slide in deck.slides], deck.front_matter["title"], output)
     return output
+
+
+PACKAGES = (Path(coursekit.__file__).parent, Path(classroom.__file__).parent)
+VERSIONS_THAT_SHOW = ("torch", "numpy", "matplotlib", "ml_dtypes", "jupytext")
+INLINE_TAG = "inline-values"
+FRAME_HEAD = (
+    "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='color-scheme' content='light dark'>"
+)
+
+
+def fingerprint(deck: Path) -> str:
+    """16 hex digits over the deck, all code of the course and the libraries whose version can change a picture."""
+    digest = hashlib.sha256(deck.read_bytes())
+    for package in PACKAGES:
+        files = (p for p in package.rglob("*") if p.suffix in {".py", ".js", ".css", ".json", ".toml"})
+        for path in sorted(files):
+            digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    digest.update(repr([sys.version, *map(version, VERSIONS_THAT_SHOW)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def executed_markdown(deck: Path, cache: Path) -> str:
+    """The executed deck, from `cache` if nothing it depends on has changed since."""
+    kept = cache / f"{deck.stem}-{fingerprint(deck)}.md"
+    if not kept.exists():
+        markdown = execute(deck)
+        cache.mkdir(parents=True, exist_ok=True)
+        for stale in cache.glob(f"{deck.stem}-*.md"):
+            stale.unlink(missing_ok=True)
+        kept.write_text(markdown, encoding="utf-8")
+    return kept.read_text(encoding="utf-8")
+
+
+def execute(deck: Path) -> str:
+    """Run every cell in a fresh kernel, within the limits of a notebook, and return plain Marp Markdown.
+
+    Raises CourseError with the cell that failed and why.
+    """
+    import jupytext
+
+    head, body = split_front_matter(deck.read_text(encoding="utf-8"))
+    notebook = jupytext.reads(body, fmt="md")
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    notebook.cells = [cell for written in notebook.cells for cell in (*_value_cell(written), written)]
+    run = run_notebook(notebook, f"slides/{deck.stem}", cwd=deck.parent, env=REPRODUCIBLE)
+    if run.failure:
+        raise CourseError(
+            f"expected every cell of {deck.name} to run; this one ended in {run.failure.reason}\n\n"
+            f"{run.failure.source}"
+        )
+    return f"---\n{head}\n---\n{render(run.notebook)}"
+
+
+def _value_cell(cell) -> list:
+    """A code cell that prints the values which the Markdown cell after it asks for, if it asks for any."""
+    from nbformat.v4 import new_code_cell
+
+    fields = INLINE_VALUE.findall(cell.source) if cell.cell_type == "markdown" else []
+    if not fields:
+        return []
+    values = ", ".join(f"f'''{{{field}}}'''" for field in fields)
+    return [new_code_cell(f"print(__import__('json').dumps([{values}]))", metadata={"tags": [INLINE_TAG]})]
+
+
+def render(notebook) -> str:
+    """Markdown of an executed notebook: prose with its values filled in, cells replaced by their outputs."""
+    parts, values = [], []
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if INLINE_TAG in tags:
+            values = json.loads(_printed(cell))
+        elif cell.cell_type == "markdown":
+            queue = iter(values)
+            parts.append(INLINE_VALUE.sub(lambda _, queue=queue: next(queue), cell.source))
+            values = []
+        elif cell.cell_type == "code":
+            parts += [_code(cell)] if "show-code" in tags else []
+            parts += [_shown(output) for output in cell.outputs if output.get("data")]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _printed(cell) -> str:
+    return "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout")
+
+
+def _code(cell) -> str:
+    printed = _printed(cell).rstrip()
+    result = f"\n\n```text\n{printed}\n```" if printed else ""
+    return f"```python\n{cell.source.strip()}\n```{result}"
+
+
+def _shown(output) -> str:
+    """One output as Markdown, its richest form first; "" for what has only plain text."""
+    data, metadata = output["data"], output.get("metadata", {})
+    if "text/markdown" in data:
+        return data["text/markdown"]
+    for mime in ("image/svg+xml", "image/png"):
+        if mime in data:
+            alt = metadata.get(mime, {}).get("alt") or metadata.get("alt") or ""
+            return _image(data[mime], mime, alt)
+    return _html(data["text/html"], metadata.get("text/html", {})) if "text/html" in data else ""
+
+
+def _image(content: str, mime: str, alt: str) -> str:
+    # Not ![alt](...): Marp reads the words of an alt text ("left", "fit") as instructions for the picture.
+    encoded = (
+        content.replace("\n", "") if mime == "image/png" else base64.b64encode(content.encode()).decode()
+    )
+    return f'<p class="figure"><img src="data:{mime};base64,{encoded}" alt="{html.escape(alt)}"></p>'
+
+
+def _html(content: str, metadata: dict) -> str:
+    """A fragment with a style or a script goes into a frame of its own, where neither can touch the deck."""
+    if re.search(r"<(script|style)\b", content):
+        title = html.escape(metadata.get("title", "Interactive figure"))
+        page = f"{FRAME_HEAD}<body style='margin:0'>{content}</body></html>"
+        return f'<iframe class="live" title="{title}" srcdoc="{_one_line(html.escape(page))}"></iframe>'
+    return re.sub(r"\n\s*\n", "\n", content.strip())  # a blank line would end the HTML block in Markdown
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "&#10;")

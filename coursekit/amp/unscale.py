@@ -34,13 +34,13 @@ def unscale_and_check(grads: Iterable[Tensor], scale: float) -> bool:
     # A tensor, since a Python number would be rounded to 16 bits before it multiplies 16-bit gradients.
     inverse = torch.tensor(scale, dtype=torch.float64).reciprocal().float()
     found = False
-    for batch in batches(grads):
+    for batch in foreach_groups(grads):
         found |= not all_finite(batch)  # before the product, which with a scale below 1 may overflow itself
         torch._foreach_mul_(batch, inverse.to(batch[0].device))
     return found
 
 
-def batches(grads: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+def foreach_groups(grads: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Lists of tensors of one dtype on one device, as torch's `_foreach` functions are fast for."""
     kinds = defaultdict(list)
     for grad in grads:

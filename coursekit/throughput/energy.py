@@ -3,7 +3,7 @@
     with EnergyMeter() as meter:
         train()
     print(footprint(meter.joules, meter.seconds, meter.source))        # if meter.source
-    print(estimate(seconds=3600, watts=70, utilisation=0.8))
+    print(estimate_energy(seconds=3600, watts=70, utilisation=0.8))
 
     kWh at the socket = W x h x utilisation x PUE        g CO2e = kWh x g/kWh of the grid
 
@@ -120,7 +120,7 @@ def footprint(
     return Footprint(joules, seconds, source, *rows, further)
 
 
-def estimate(
+def estimate_energy(
     seconds: float,
     watts: float | Assumption,
     *,

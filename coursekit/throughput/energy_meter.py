@@ -84,7 +84,7 @@ def gpu_joules() -> float | None:
 class EnergyMeter:
     """A context manager that reads every meter it finds, before and after.
 
-    joules   of all that was metered; None if nothing can be read here: use `estimate` then
+    joules   of all that was metered; None if nothing can be read here: use `estimate_energy` then
     source   what was read: "measured: GPU (NVML), processor (RAPL)"; "" if nothing
     seconds  between start and the last sample
     """

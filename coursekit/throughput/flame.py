@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from coursekit.throughput.profiling import place
+from coursekit.throughput.profiling import code_location
 
 
 @dataclass
@@ -54,7 +54,7 @@ def of_calls(call: Callable[[], object], within: str = "", clock=time.perf_count
 
     def watch(frame, event, argument):
         if event == "call":
-            name = place(frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_code.co_name)
+            name = code_location(frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_code.co_name)
             inside.append(inside[-1].child(name) if within in name else inside[-1])
             path.append((inside[-1], clock()) if within in name else None)
         elif event == "return" and path:  # the first returns may be of frames that were entered unwatched

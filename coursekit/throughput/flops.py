@@ -8,7 +8,7 @@ Backward, a product has two: the gradient of its input and that of its weight. A
 the first one as well where nothing below wants it. Causal attention is counted in full, as the counter does it and as
 eager attention computes it; a kernel that skips the upper triangle needs half.
 
-    flops = count(Shape.of(model.config), batch=4, length=256)
+    flops = count_flops(Shape.of(model.config), batch=4, length=256)
     mfu(tokens_per_second, flops.total / (4 * 256), peak_flops=989e12)
 
 Bare Python. Sources: Kaplan et al. 2020 (arXiv:2001.08361), section 2.1; Hoffmann et al. 2022 (arXiv:2203.15556),
@@ -136,7 +136,7 @@ class Flops:
 
 
 @dataclass(frozen=True)
-class Lora:
+class Adapters:
     """Adapters of rank `rank` on the matrices with these names; everything else is frozen."""
 
     rank: int
@@ -146,12 +146,12 @@ class Lora:
 NAMES = ("projections", "attention", "head", "adapters")
 
 
-def count(
+def count_flops(
     shape: Shape,
     batch: int,
     length: int,
     *,
-    lora: Lora | None = None,
+    lora: Adapters | None = None,
     checkpoint: bool = False,
     flash: bool = False,
     input_grads: bool = False,
@@ -180,7 +180,7 @@ def count(
     return Flops(tuple(sums.values()))
 
 
-def _layer(shape: Shape, batch: int, length: int, lora: Lora | None, flash: bool, wanted: bool):
+def _layer(shape: Shape, batch: int, length: int, lora: Adapters | None, flash: bool, wanted: bool):
     """(parts, whether the output's gradient is wanted), given whether the input's is.
 
     A gradient is wanted where something below is trained. In the first layer over a frozen embedding nothing is.
@@ -197,11 +197,11 @@ def _layer(shape: Shape, batch: int, length: int, lora: Lora | None, flash: bool
     return parts, wanted
 
 
-def _trained(m: Matrix, lora: Lora | None) -> bool:
+def _trained(m: Matrix, lora: Adapters | None) -> bool:
     return lora is None or m.name in lora.targets
 
 
-def _product(m: Matrix, tokens: int, lora: Lora | None, wanted: bool) -> list[Part]:
+def _product(m: Matrix, tokens: int, lora: Adapters | None, wanted: bool) -> list[Part]:
     """x W^T, and of an adapted matrix B A x: the gradient of B's input is always wanted, A is below it."""
     flops = 2 * tokens * m.inputs * m.outputs
     parts = [Part("projections", flops, flops * (wanted + (lora is None)))]
@@ -222,7 +222,7 @@ def _attention(shape: Shape, batch: int, length: int, fed: set[str], flash: bool
     return Part("attention", 2 * product, wanted * product)
 
 
-def _repeated(shape: Shape, parts: Iterable[Part], tokens: int, lora: Lora | None) -> list[Part]:
+def _repeated(shape: Shape, parts: Iterable[Part], tokens: int, lora: Adapters | None) -> list[Part]:
     """The forward of a layer once more, without its last product: of `down`, or of the adapter on it."""
     last = shape.matrices[-1]
     again = [Part(part.name, recompute=part.forward) for part in parts]
@@ -231,7 +231,7 @@ def _repeated(shape: Shape, parts: Iterable[Part], tokens: int, lora: Lora | Non
     return [*again, Part("projections", recompute=-2 * tokens * last.inputs * last.outputs)]
 
 
-def _check(shape: Shape, batch: int, length: int, lora: Lora | None) -> None:
+def _check(shape: Shape, batch: int, length: int, lora: Adapters | None) -> None:
     if batch < 1 or length < 1:
         raise ValueError(f"batch and length are 1 or more; got {batch} and {length}.")
     if lora is None:
@@ -275,7 +275,7 @@ def mfu(tokens_per_second: float, flops_per_token: float, peak_flops: float) -> 
     return tokens_per_second * flops_per_token / peak_flops
 
 
-def counter():
+def flop_counter():
     """torch's FlopCounterMode, which also counts attention by the CPU's fused kernel.
 
     The counter knows the fused kernels of GPUs only: on a CPU it leaves SDPA's attention out, without a word. Here the

@@ -81,10 +81,10 @@ def packed_batch(
     if too_long == "split":
         texts = [piece for text in texts for piece in split(text, capacity)]
     rows = first_fit_decreasing([len(ids) for ids, _ in texts], capacity)
-    return collate([[texts[i] for i in row] for row in rows], pad_id=pad_id, dtype=dtype)
+    return collate_packed([[texts[i] for i in row] for row in rows], pad_id=pad_id, dtype=dtype)
 
 
-def collate(rows: Sequence[Sequence[Text]], *, pad_id: int = 0, dtype=None) -> dict:
+def collate_packed(rows: Sequence[Sequence[Text]], *, pad_id: int = 0, dtype=None) -> dict:
     """Rows of texts as tensors, filled up to the longest row.
 
     input_ids, position_ids, labels  int64 [rows, length]

@@ -73,10 +73,10 @@ def by_function(call: Callable[[], object], count: int = 10) -> list[Row]:
     finally:
         profiler.disable()
     stats = pstats.Stats(profiler).stats
-    return _rows([(place(*key), row[1], row[2]) for key, row in stats.items()], count)
+    return _rows([(code_location(*key), row[1], row[2]) for key, row in stats.items()], count)
 
 
-def place(file: str, line: int, function: str) -> str:
+def code_location(file: str, line: int, function: str) -> str:
     """ "file:line function"; of the path the last two parts, since the rest is the machine's."""
     if file in ("~", ""):
         return function  # built in

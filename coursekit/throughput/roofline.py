@@ -28,25 +28,27 @@ ARRAYS_BYTES = 192 * 2**20  # all three arrays together; larger than the caches 
 class Roof:
     """peak: FLOP/s. bandwidth: bytes/s."""
 
-    peak: float
-    bandwidth: float
+    peak_flops: float
+    bytes_per_second: float
 
     def __post_init__(self):
-        if not (self.peak > 0 and self.bandwidth > 0):
-            raise ValueError(f"peak and bandwidth must be above 0; got {self.peak} and {self.bandwidth}.")
+        if not (self.peak_flops > 0 and self.bytes_per_second > 0):
+            raise ValueError(
+                f"peak and bandwidth must be above 0; got {self.peak_flops} and {self.bytes_per_second}."
+            )
 
     @property
     def ridge(self) -> float:
         """FLOPs a byte from which on an operation can be bound by arithmetic."""
-        return self.peak / self.bandwidth
+        return self.peak_flops / self.bytes_per_second
 
     def attainable(self, intensity: float) -> float:
         """FLOP/s at most, for `intensity` FLOPs a byte.
 
-        >>> Roof(peak=100.0, bandwidth=10.0).attainable(2.0)
+        >>> Roof(peak_flops=100.0, bytes_per_second=10.0).attainable(2.0)
         20.0
         """
-        return min(self.peak, self.bandwidth * intensity)
+        return min(self.peak_flops, self.bytes_per_second * intensity)
 
     def bound(self, intensity: float) -> str:
         return "memory" if intensity < self.ridge else "compute"
@@ -163,14 +165,14 @@ def decode(n: int, dtype=None, device: str = "cpu") -> Operation:
     return Operation(f"decode {n}", 2 * n * n, (n * n + 2 * n) * w.element_size(), lambda: torch.mv(w, x))
 
 
-def operations(device: str = "cpu") -> list[Operation]:
+def sample_operations(device: str = "cpu") -> list[Operation]:
     """Those of a training step and of generation, large enough not to fit into a cache."""
     products = [matmul(n, device=device) for n in (64, 256, 1024)]
     rest = [rms_norm(4096, 2048, device), softmax(4096, 2048, device), adam_step(2**23, device)]
     return [*products, *rest, decode(4096, device=device)]
 
 
-def place(operations: Iterable[Operation], roof: Roof, rounds: int = 7) -> list[Point]:
+def measured_points(operations: Iterable[Operation], roof: Roof, rounds: int = 7) -> list[Point]:
     """Time all in turns; the median gives the height, the count the place."""
     operations = list(operations)
     calls = {op.name: _calls(op) for op in operations}

@@ -4,16 +4,17 @@ A GPU works through a queue; Python runs ahead and fills it. `loss.item()` asks 
 so Python waits until the queue is empty, and then the GPU waits for Python. Once a hundred steps that costs nothing, in
 every step and layer it can cost half the speed.
 
-    with Watch() as watch:
+    with SyncCounter() as watch:
         for _ in range(10):
             train_step()
     for sync in watch.per_step(10):
         print(sync)                             # train.py:12  item  1 a step
 
-`Watch` is a TorchFunctionMode: it sees what Python asks of a tensor, so it finds the same lines on a laptop without a
-GPU, where they cost little. Only tensors on the device count where one is used; on a CPU all do, except the step counts
-that torch.optim keeps there on purpose. `operations` counts the same in a profile, below Python: there a `.tolist()` or
-`.numpy()` of a CPU tensor leaves no trace, since nothing has to be fetched, and an optimizer's step counts do.
+`SyncCounter` is a TorchFunctionMode: it sees what Python asks of a tensor, so it finds the same lines on a laptop
+without a GPU, where they cost little. Only tensors on the device count where one is used; on a CPU all do, except the
+step counts that torch.optim keeps there on purpose. `sync_operations` counts the same in a profile, below Python:
+there a `.tolist()` or `.numpy()` of a CPU tensor leaves no trace, since nothing has to be fetched, and an optimizer's
+step counts do.
 
 On a GPU torch has a watch of its own: `torch.cuda.set_sync_debug_mode("warn")`.
 """
@@ -60,7 +61,7 @@ class Sync:
         return f"{os.path.basename(self.file)}:{self.line}  {self.call}  {self.count:g} a step"
 
 
-class Watch(TorchFunctionMode):
+class SyncCounter(TorchFunctionMode):
     """Counts, by source line, what would wait for the device within the block.
 
     device  "cuda": only tensors on a GPU; "cpu": all tensors. Default: "cuda" where there is a GPU
@@ -123,7 +124,7 @@ def _place(frame) -> tuple[str, int]:
 FETCHES = ("aten::_local_scalar_dense", "aten::nonzero", "Memcpy DtoH", "cudaStreamSynchronize")
 
 
-def operations(profile) -> dict[str, int]:
+def sync_operations(profile) -> dict[str, int]:
     """Calls in a torch.profiler.profile that fetch from the device or wait for it, by name."""
     counts = Counter(e.name.split(" (")[0] for e in profile.events() if e.name.startswith(FETCHES))
     return dict(counts)

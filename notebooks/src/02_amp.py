@@ -40,14 +40,19 @@ from classroom.notebook.predict import predict
 survived = predict("Steps of plain FP16 before the loss is NaN", ...)
 
 # %% [markdown]
-# `train` runs a recipe of a table: here all tensors are FP16, weights, gradients and the two states of Adam.
+# `train_with_precision` runs a recipe of a table: here all tensors are FP16, weights, gradients and the two states of Adam.
 
 # %% tags=["nbval-check-output"]
 import math
 
-from classroom.lectures.amp.experiments import RECIPES, train
+from classroom.lectures.amp.experiments import (
+    PRECISION_RECIPES,
+    train_with_precision,
+)
 
-plain = train(RECIPES["FP16 only"], seed=SEED, name=MODEL, device=device, steps=3)
+plain = train_with_precision(
+    PRECISION_RECIPES["FP16 only"], seed=SEED, name=MODEL, device=device, steps=3
+)
 finite = sum(math.isfinite(loss) for loss in plain.losses)
 survived.reveal(finite)
 
@@ -275,7 +280,7 @@ compare(
 # Now on the model: start far too high, and far too low. The scaler needs one lost step for each halving; growing is patient (PyTorch waits 2,000 good steps, here 3).
 
 # %% tags=["drifts"]
-scaling = RECIPES["FP16 autocast + scaling"]
+scaling = PRECISION_RECIPES["FP16 autocast + scaling"]
 settings = {
     "seed": SEED,
     "name": MODEL,
@@ -284,10 +289,10 @@ settings = {
     "growth_interval": 3,
 }
 runs = {
-    "start at 2^40": train(
+    "start at 2^40": train_with_precision(
         scaling, steps=min(steps, 16), init_scale=2.0**40, **settings
     ),
-    "start at 2^24": train(
+    "start at 2^24": train_with_precision(
         scaling, steps=min(steps, 16), init_scale=2.0**24, **settings
     ),
 }
@@ -408,8 +413,8 @@ for name in (
     "FP16 + master + scaling",
     "BF16 only",
 ):
-    held = train(
-        RECIPES[name], seed=SEED, name=MODEL, device=device, steps=1, size=1
+    held = train_with_precision(
+        PRECISION_RECIPES[name], seed=SEED, name=MODEL, device=device, steps=1, size=1
     ).nbytes
     ledger[name] = {kind: size / parameters for kind, size in held.items()}
 print({name: sum(row.values()) for name, row in ledger.items()})
@@ -480,13 +485,17 @@ names = (
 )
 race = {
     name: [
-        train(RECIPES[name], seed=seed, name=MODEL, device=device, steps=steps)
+        train_with_precision(
+            PRECISION_RECIPES[name], seed=seed, name=MODEL, device=device, steps=steps
+        )
         for seed in seeds
     ]
     for name in tqdm(names, disable=None)
 }
 race["FP16 only"] = [
-    train(RECIPES["FP16 only"], seed=seed, name=MODEL, device=device, steps=3)
+    train_with_precision(
+        PRECISION_RECIPES["FP16 only"], seed=seed, name=MODEL, device=device, steps=3
+    )
     for seed in seeds
 ]
 ends = {

@@ -680,11 +680,14 @@ print(f"largest update {largest:.2f} lr; below 10: {largest < 10}")
 # SGD remembers nothing. Adafactor remembers a row and a column of each matrix instead of all of it. All weights of the model, the rewriting task of the course, the same data:
 
 # %% tags=["drifts"]
-from classroom.lectures.memory.experiments import RECIPES, train
+from classroom.lectures.memory.experiments import (
+    OPTIMIZER_RECIPES,
+    train_with_optimizer,
+)
 
 runs = {
-    name: train(name, model=MODEL, steps=steps, seed=SEED, device=device)
-    for name in RECIPES
+    name: train_with_optimizer(name, model=MODEL, steps=steps, seed=SEED, device=device)
+    for name in OPTIMIZER_RECIPES
 }
 for name, run in runs.items():
     print(

@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from classroom.lectures.amp.experiments import RECIPES, train
+from classroom.lectures.amp.experiments import PRECISION_RECIPES, train_with_precision
 from classroom.records.claim import cited, claim
 
 PAPER = "Micikevicius et al., Mixed Precision Training, ICLR 2018 (arXiv:1710.03740)"
@@ -22,8 +22,8 @@ HU1 = cited(
 @functools.cache
 def bytes_a_parameter(name):
     """{what: bytes a parameter} of the tensors that stay after one step of the embedded model."""
-    held = train(RECIPES[name], steps=1, size=1).nbytes
-    numbers = held["weights"] // RECIPES[name].weights.itemsize
+    held = train_with_precision(PRECISION_RECIPES[name], steps=1, size=1).nbytes
+    numbers = held["weights"] // PRECISION_RECIPES[name].weights.itemsize
     return {kind: size / numbers for kind, size in held.items()}
 
 

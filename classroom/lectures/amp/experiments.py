@@ -1,6 +1,6 @@
 """Recipes of precision, one row each, and the same fine-tune run by any of them.
 
-    run = train(RECIPES["FP16 autocast + scaling"], seed=0)
+    run = train_with_precision(PRECISION_RECIPES["FP16 autocast + scaling"], seed=0)
     run.losses, run.scales, run.nbytes
 
 On a CPU, FP16 products are rounded rather than run, and BF16 products where it has no units for them (tensor_core.py);
@@ -35,7 +35,7 @@ BATCH_TOKENS = 2**22  # about four million
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PrecisionRecipe:
     """Which numbers a training run is made of.
 
     weights  dtype of the model's parameters, and with them of gradients and Adam's states (with `master`: not these)
@@ -51,23 +51,23 @@ class Recipe:
     scaling: bool = False
 
 
-RECIPES = {
+PRECISION_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("FP32"),
-        Recipe("FP16 only", weights=torch.float16),
-        Recipe("BF16 only", weights=torch.bfloat16),
-        Recipe("FP16 + master", weights=torch.float16, master=True),
-        Recipe("FP16 + master + scaling", weights=torch.float16, master=True, scaling=True),
-        Recipe("FP16 autocast", compute=torch.float16),
-        Recipe("FP16 autocast + scaling", compute=torch.float16, scaling=True),
-        Recipe("BF16 autocast", compute=torch.bfloat16),
+        PrecisionRecipe("FP32"),
+        PrecisionRecipe("FP16 only", weights=torch.float16),
+        PrecisionRecipe("BF16 only", weights=torch.bfloat16),
+        PrecisionRecipe("FP16 + master", weights=torch.float16, master=True),
+        PrecisionRecipe("FP16 + master + scaling", weights=torch.float16, master=True, scaling=True),
+        PrecisionRecipe("FP16 autocast", compute=torch.float16),
+        PrecisionRecipe("FP16 autocast + scaling", compute=torch.float16, scaling=True),
+        PrecisionRecipe("BF16 autocast", compute=torch.bfloat16),
     )
 }
 
 
 @dataclass(frozen=True)
-class Run:
+class PrecisionRun:
     """What came out of one run.
 
     losses  mean loss of every step; the last is NaN if the run diverged
@@ -75,7 +75,7 @@ class Run:
     nbytes  bytes held after the last step: weights, gradients, master weights, Adam's states
     """
 
-    recipe: Recipe
+    recipe: PrecisionRecipe
     seed: int
     losses: tuple[float, ...]
     scales: tuple[float, ...]
@@ -88,8 +88,8 @@ class Run:
         return sum(after < before for before, after in zip(self.scales, self.scales[1:], strict=False))
 
 
-def train(
-    recipe: Recipe,
+def train_with_precision(
+    recipe: PrecisionRecipe,
     seed: int = 0,
     *,
     name: str = "tiny",
@@ -101,7 +101,7 @@ def train(
     init_scale: float = 2.0**16,
     growth_interval: int | None = 2000,
     on_step: Callable[[Step], None] = lambda step: None,
-) -> Run:
+) -> PrecisionRun:
     """Fine-tune all weights on the course's task for `steps` micro-batches of `size` pairs. A NaN loss ends the run.
 
     batch_tokens  target tokens of the large batch by which every loss is divided
@@ -128,7 +128,7 @@ def train(
     return _follow(training, recipe, seed, masters, on_step)
 
 
-def _follow(training: Training, recipe: Recipe, seed: int, masters, on_step) -> Run:
+def _follow(training: Training, recipe: PrecisionRecipe, seed: int, masters, on_step) -> PrecisionRun:
     """Run it and write down what happens."""
     scaler, losses = training.scaler, []
     scales = [scaler.get_scale()] if scaler else []
@@ -146,7 +146,7 @@ def _follow(training: Training, recipe: Recipe, seed: int, masters, on_step) -> 
             losses.append(math.nan)
     seconds = sum(step.seconds for step in training.history)
     held = held_bytes(training.model, training.optimizer, masters)
-    return Run(recipe, seed, tuple(losses), tuple(scales[:-1]), seconds, held)
+    return PrecisionRun(recipe, seed, tuple(losses), tuple(scales[:-1]), seconds, held)
 
 
 def held_bytes(model, optimizer, masters: MasterWeights | None) -> dict[str, int]:

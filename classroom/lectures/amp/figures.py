@@ -15,7 +15,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from classroom.drawing.style import HATCHES, LINES, OKABE_ITO, PANEL, canvas, styled
 from classroom.drawing.training import smooth
-from classroom.lectures.amp.experiments import Run
+from classroom.lectures.amp.experiments import PrecisionRun
 from coursekit.amp.grad_stats import Shares, exponents
 from coursekit.formats.spec import FP16, FloatSpec
 
@@ -28,7 +28,7 @@ KINDS = (  # what a format does to a number: (name in Shares, words, colour, hat
 
 
 @styled
-def loss_curves(runs: Mapping[str, Sequence[Run]], window: int = 5) -> Figure:
+def loss_curves(runs: Mapping[str, Sequence[PrecisionRun]], window: int = 5) -> Figure:
     """Mean of the seeds and a band from the lowest to the highest; a cross where a run became NaN."""
     figure, ax = canvas(height=1.05)
     words = []
@@ -138,7 +138,7 @@ def shares_by_layer(rows: Sequence[Shares]) -> Figure:
 
 
 @styled
-def scale_trajectory(runs: Mapping[str, Run]) -> Figure:
+def scale_trajectory(runs: Mapping[str, PrecisionRun]) -> Figure:
     """The loss scale of every step, skipped steps as crosses, one line a run."""
     figure, ax = canvas(height=0.9)
     words = []

@@ -1,6 +1,6 @@
 """The same fine-tune with every optimizer of the lecture: loss, seconds, bytes of the states, peak.
 
-    run = train("8-bit AdamW", steps=60)
+    run = train_with_optimizer("8-bit AdamW", steps=60)
     run.losses, run.seconds, run.state_bytes, run.peak_bytes
 
 Each has a learning rate that suits it. SGD's is a hundred times AdamW's, since its steps are as large as the gradients;
@@ -21,7 +21,7 @@ from coursekit.training import Step, Training, warmup_then_line
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OptimizerRecipe:
     """make: parameters, learning rate -> optimizer; planned: its name in memory.ledger.OPTIMIZERS."""
 
     name: str
@@ -54,19 +54,19 @@ def _adafactor(parameters, lr):
     return Adafactor(parameters, lr)
 
 
-RECIPES = {
+OPTIMIZER_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("SGD", "sgd", 5e-2, _sgd),
-        Recipe("AdamW", "adamw", 5e-4, _adamw),
-        Recipe("8-bit AdamW", "adamw-8bit", 5e-4, _adamw8bit),
-        Recipe("Adafactor", "adafactor", 5e-3, _adafactor),
+        OptimizerRecipe("SGD", "sgd", 5e-2, _sgd),
+        OptimizerRecipe("AdamW", "adamw", 5e-4, _adamw),
+        OptimizerRecipe("8-bit AdamW", "adamw-8bit", 5e-4, _adamw8bit),
+        OptimizerRecipe("Adafactor", "adafactor", 5e-3, _adafactor),
     )
 }
 
 
 @dataclass(frozen=True)
-class Run:
+class OptimizerRun:
     name: str
     losses: tuple[float, ...]
     seconds: float
@@ -74,7 +74,7 @@ class Run:
     peak_bytes: int
 
 
-def train(
+def train_with_optimizer(
     name: str,
     *,
     model: str = "tiny",
@@ -83,16 +83,16 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     on_step: Callable[[Step], None] = lambda step: None,
-) -> Run:
+) -> OptimizerRun:
     """Fine-tune all weights on the rewriting task.
 
     size  pairs of sentences a batch
 
     Weights are float32 on every device. Raises ValueError for an unknown name.
     """
-    if name not in RECIPES:
-        raise ValueError(f"name must be one of {', '.join(RECIPES)}; got {name!r}.")
-    recipe, (network, tokenizer) = RECIPES[name], load(model, device=device, dtype="float32")
+    if name not in OPTIMIZER_RECIPES:
+        raise ValueError(f"name must be one of {', '.join(OPTIMIZER_RECIPES)}; got {name!r}.")
+    recipe, (network, tokenizer) = OPTIMIZER_RECIPES[name], load(model, device=device, dtype="float32")
     optimizer = recipe.make(network.parameters(), recipe.learning_rate)
     data = batches(tokenizer, task.pairs("train", 8 * steps, seed), size, seed)
     run = Training(network, optimizer, data, steps, schedule=warmup_then_line(steps, warmup=steps // 5))
@@ -102,4 +102,4 @@ def train(
     losses, states = tuple(step.loss for step in run.history), held_bytes(optimizer_tensors(optimizer))
     network.train()
     batch = {key: value.to(device) for key, value in next(data).items()}
-    return Run(name, losses, seconds, states, measure(network, optimizer, [batch]).peak)
+    return OptimizerRun(name, losses, seconds, states, measure(network, optimizer, [batch]).peak)

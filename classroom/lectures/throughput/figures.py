@@ -103,7 +103,7 @@ def roofline(roof: Roof, points: Sequence[Point]) -> Figure:
         for p in points
     )
     figure.set_label(
-        f"Roofline: peak {roof.peak / 1e9:.3g} GFLOP/s, memory {roof.bandwidth / 1e9:.3g} GB/s, ridge at "
+        f"Roofline: peak {roof.peak_flops / 1e9:.3g} GFLOP/s, memory {roof.bytes_per_second / 1e9:.3g} GB/s, ridge at "
         f"{roof.ridge:.3g} FLOPs a byte. {words}."
     )
     return figure

@@ -25,8 +25,8 @@ def small_model():
 
 def train(tokenizer, steps, checkpoint=None, stop_after=None):
     model = small_model()
-    rows = train_tiny.batches(tokenizer, seed=0, batch=2, length=32)
-    run = train_tiny.train(model, rows, steps, peak=1e-3, checkpoint=checkpoint, every_seconds=-1)
+    rows = train_tiny.token_rows(tokenizer, seed=0, batch=2, length=32)
+    run = train_tiny.pretrain(model, rows, steps, peak=1e-3, checkpoint=checkpoint, every_seconds=-1)
     losses = [loss for _, loss, _ in itertools.islice(run, stop_after)]
     return torch.cat([p.detach().flatten() for p in model.parameters()]), losses
 
@@ -92,13 +92,13 @@ def test_a_loss_that_is_no_number_stops_it(tokenizer, tmp_path):
     model = small_model()
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
-    run = train_tiny.train(model, train_tiny.batches(tokenizer, 0, 2, 32), 3, peak=1e-3)
+    run = train_tiny.pretrain(model, train_tiny.token_rows(tokenizer, 0, 2, 32), 3, peak=1e-3)
     with pytest.raises(train_tiny.Diverged, match="loss is nan at step 0: use a lower --peak"):
         next(run)
 
 
 def test_a_batch_is_the_documents_one_after_the_other(tokenizer):
-    rows = next(train_tiny.batches(tokenizer, seed=0, batch=4, length=64))
+    rows = next(train_tiny.token_rows(tokenizer, seed=0, batch=4, length=64))
     ids = [i for d in train_tiny.base_documents(0, 50) for i in train_tiny.encode(tokenizer, d)]
     assert rows.shape == (4, 64) and rows.flatten().tolist() == ids[:256]
 

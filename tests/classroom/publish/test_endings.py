@@ -1,5 +1,7 @@
 """Every command ends with a documented status, and in a sentence where something went wrong."""
 
+"""SIGTERM ends a command as Ctrl-C does."""
+
 import errno
 import os
 import re
@@ -8,14 +10,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-
 import click
 import pytest
 from click.testing import CliRunner
-
 from classroom.publish.endings import STATUSES, Amount, Course, missing_module
 from classroom.publish.sources import CourseError
 from classroom.publish.stop import Terminated
+from classroom.publish.stop import Terminated, exit_status, terminated_like_ctrl_c
+
 
 PROGRAM = """if True:
     import click
@@ -128,3 +130,29 @@ def test_an_amount_is_a_finite_number(value):
     with pytest.raises(click.BadParameter, match=re.escape(value)):
         Amount(min=0.1).convert(value, None, None)
     assert Amount(min=0.1).convert("0.5", None, None) == 0.5
+
+
+def test_statuses_are_those_of_shells():
+    assert (exit_status(KeyboardInterrupt()), exit_status(Terminated())) == (130, 143)
+
+
+if os.name != "nt":  # there os.kill ends the process at once
+
+    def test_sigterm_is_raised_inside_and_what_it_was_afterwards():
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(Terminated), terminated_like_ctrl_c():
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(60)
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_the_main_thread_nothing_changes():
+    def use():
+        with terminated_like_ctrl_c():
+            done.append(True)
+
+    done = []
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert done

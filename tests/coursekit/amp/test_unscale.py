@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from coursekit.amp.unscale import BATCH, all_finite, batches, unscale_and_check
+from coursekit.amp.unscale import BATCH, all_finite, foreach_groups, unscale_and_check
 
 SCALES = [65536.0, 1.0, 3.0, 0.1, 2.0**-20, 2.0**100, 1e-42]
 
@@ -90,7 +90,7 @@ def test_empty_and_transposed_gradients_equal_torch():
 def test_batches_hold_every_gradient_once_and_fit_the_cache():
     sizes = [BATCH // 2, BATCH // 2, 1, 3 * BATCH, 5, BATCH, BATCH // 3]
     grads = [torch.empty(size, dtype=dtype) for size in sizes for dtype in (torch.float32, torch.float16)]
-    made = list(batches(grads))
+    made = list(foreach_groups(grads))
     assert sorted(id(t) for batch in made for t in batch) == sorted(map(id, grads))
     for batch in made:
         assert len({t.dtype for t in batch}) == 1

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralC
 
 from classroom.models.load import load
 from coursekit.throughput import flops
-from coursekit.throughput.flops import Lora, Shape, count, counter, mfu
+from coursekit.throughput.flops import Adapters, Shape, count_flops, flop_counter, mfu
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -38,7 +38,7 @@ def targets(config, which):
     return frozenset(some[which] & names)
 
 
-def measured(config, attention, lora, checkpoint, counting=counter):
+def measured(config, attention, lora, checkpoint, counting=flop_counter):
     """(forward, whole step) by the counter."""
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).train()
     if lora:
@@ -61,8 +61,8 @@ def test_counts_equal_torchs_counter(name, attention):
     """Forward and whole step; all weights trained or three kinds of adapters; plain or checkpointed."""
     config = CONFIGS[name]
     for which, checkpoint in itertools.product((None, "all", "inputs", "last"), (False, True)):
-        lora = Lora(RANK, targets(config, which)) if which else None
-        ours = count(
+        lora = Adapters(RANK, targets(config, which)) if which else None
+        ours = count_flops(
             Shape.of(config), BATCH, LENGTH, lora=lora, checkpoint=checkpoint, flash=attention == "sdpa",
             input_grads=checkpoint,  # transformers asks for them when an adapted model checkpoints
         )  # fmt: skip
@@ -80,16 +80,16 @@ def test_the_embedded_model():
     with FlopCounterMode(display=False) as counts:
         model(input_ids=ids, labels=ids).loss.backward()
     theirs = {str(op).rsplit(".", 1)[1]: n for op, n in counts.get_flop_counts()["Global"].items()}
-    ours = count(Shape.of(model.config), 2, 32)
+    ours = count_flops(Shape.of(model.config), 2, 32)
     assert ours["attention"].total == theirs["bmm"]
     assert ours["projections"].total + ours["head"].total == theirs["mm"]
     assert ours["adapters"].total == ours.recompute == 0
 
 
 def test_torchs_own_counter_leaves_out_sdpa_on_a_cpu():
-    """That is why there is `counter`."""
+    """That is why there is `flop_counter`."""
     config = CONFIGS["llama"]
-    ours = count(Shape.of(config), BATCH, LENGTH, flash=True)
+    ours = count_flops(Shape.of(config), BATCH, LENGTH, flash=True)
     _, theirs = measured(config, "sdpa", None, False, lambda: FlopCounterMode(display=False))
     assert theirs == ours.total - ours["attention"].total
 
@@ -104,7 +104,7 @@ def test_a_fused_kernel_of_a_gpu_has_the_same_formula(kind):
         flop_registry[getattr(torch.ops.aten, name)] for name in (attention, f"{attention}_backward")
     )
     q = torch.empty(BATCH, shape.heads, LENGTH, shape.head_dim)
-    ours = count(shape, BATCH, LENGTH, flash=True)["attention"]
+    ours = count_flops(shape, BATCH, LENGTH, flash=True)["attention"]
     assert ours.forward == shape.layers * forward(q, q, q, out_val=None)
     assert ours.backward == shape.layers * backward(q, q, q, q, out_val=None)
 
@@ -115,9 +115,9 @@ def test_no_weights_are_allocated_on_the_meta_device():
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
         ids, mask = torch.zeros(1, 2048, dtype=torch.long), torch.zeros(1, 1, 2048, 2048)
-    with counter() as counts:
+    with flop_counter() as counts:
         model(input_ids=ids, attention_mask=mask, use_cache=False).logits.sum().backward()
-    ours = count(Shape.of(config), 1, 2048)
+    ours = count_flops(Shape.of(config), 1, 2048)
     assert ours.total == counts.get_total_flops()
     weights = sum(p.numel() for name, p in model.named_parameters() if "embed" not in name)
     assert flops.six_n_d(weights, 2048) / ours.total == pytest.approx(0.925, abs=0.01)
@@ -127,19 +127,22 @@ def test_palms_rule_is_our_count_in_eager_attention():
     """6 N + 12 L H Q T counts the same products; without the norms' weights, which multiply nothing."""
     for config in CONFIGS.values():
         shape = Shape.of(config)
-        assert flops.palm_flops_per_token(shape, LENGTH) * BATCH * LENGTH == count(shape, BATCH, LENGTH).total
+        assert (
+            flops.palm_flops_per_token(shape, LENGTH) * BATCH * LENGTH
+            == count_flops(shape, BATCH, LENGTH).total
+        )
 
 
 def test_lora_saves_a_third():
     """Of the products of weights: the gradients of the frozen ones. Not two thirds."""
     shape = Shape.of(load("tiny")[0].config)
-    full = count(shape, 8, 64)
-    lora = count(shape, 8, 64, lora=Lora(8, frozenset({"q_proj", "v_proj"})))
+    full = count_flops(shape, 8, 64)
+    lora = count_flops(shape, 8, 64, lora=Adapters(8, frozenset({"q_proj", "v_proj"})))
     assert 0.64 < lora.total / full.total < 0.7
 
 
 def test_parts_add_up():
-    step = count(Shape.of(CONFIGS["qwen2"]), 2, 8, checkpoint=True)
+    step = count_flops(Shape.of(CONFIGS["qwen2"]), 2, 8, checkpoint=True)
     assert step.total == sum(part.total for part in step.parts)
     assert step.total == step.forward + step.backward + step.recompute
 
@@ -155,13 +158,13 @@ def test_mfu_by_hand():
     ("arguments", "words"),
     [
         ({"batch": 0}, "batch and length are 1 or more"),
-        ({"lora": Lora(0, frozenset({"q_proj"}))}, "rank 1 or more"),
-        ({"lora": Lora(4, frozenset({"query"}))}, "targets among down_proj, gate_proj"),
+        ({"lora": Adapters(0, frozenset({"q_proj"}))}, "rank 1 or more"),
+        ({"lora": Adapters(4, frozenset({"query"}))}, "targets among down_proj, gate_proj"),
     ],
 )
 def test_impossible_sizes_get_a_sentence(arguments, words):
     with pytest.raises(ValueError, match=words):
-        count(Shape.of(CONFIGS["llama"]), **{"batch": 1, "length": 1, **arguments})
+        count_flops(Shape.of(CONFIGS["llama"]), **{"batch": 1, "length": 1, **arguments})
 
 
 def test_an_unknown_architecture_is_refused():

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from coursekit.throughput.profiling import by_function, place, profiled, save_trace, top_operations
+from coursekit.throughput.profiling import by_function, code_location, profiled, save_trace, top_operations
 
 
 @pytest.fixture(scope="module")
@@ -74,5 +74,5 @@ def test_the_profiler_stops_if_the_call_raises():
 
 
 def test_places_hide_the_machine():
-    assert place("/a/b/c/d.py", 7, "f") == "c/d.py:7 f"
-    assert place("~", 0, "<built-in>") == "<built-in>"
+    assert code_location("/a/b/c/d.py", 7, "f") == "c/d.py:7 f"
+    assert code_location("~", 0, "<built-in>") == "<built-in>"

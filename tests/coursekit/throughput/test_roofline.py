@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from coursekit.throughput import roofline
 from coursekit.throughput.meter import in_turns
-from coursekit.throughput.roofline import Operation, Roof, place
+from coursekit.throughput.roofline import Operation, Roof, measured_points
 
 POSITIVE = st.floats(1e-3, 1e15)
 
@@ -60,7 +60,9 @@ def test_counts_by_hand(operation, flops, nbytes):
 
 def test_a_point_is_flops_over_time():
     """An operation that sleeps for 2 ms."""
-    (point,) = place([Operation("nap", 1000, 500, lambda: time.sleep(0.002))], Roof(1e6, 1e6), rounds=3)
+    (point,) = measured_points(
+        [Operation("nap", 1000, 500, lambda: time.sleep(0.002))], Roof(1e6, 1e6), rounds=3
+    )
     assert point.intensity == 2 and point.bound == "compute"
     assert 50_000 < point.flops_per_second <= 500_000
     assert point.share == pytest.approx(point.flops_per_second / 1e6)
@@ -69,10 +71,10 @@ def test_a_point_is_flops_over_time():
 def test_this_machine_stands_below_its_roof():
     """Large products reach a good part of the peak; what streams through memory does not come near it."""
     roof = roofline.measure_roof(rounds=3)
-    product, adam = place([roofline.matmul(768), roofline.adam_step(2**22)], roof, rounds=5)
+    product, adam = measured_points([roofline.matmul(768), roofline.adam_step(2**22)], roof, rounds=5)
     assert product.bound == "compute" and adam.bound == "memory"
     assert 0.2 < product.share < 1.5  # the machine does other work too, so neither figure is firm
-    assert adam.flops_per_second < 0.25 * roof.peak
+    assert adam.flops_per_second < 0.25 * roof.peak_flops
     assert 0.05 < adam.share < 3  # above 1 where a cache holds the weights
 
 
@@ -91,5 +93,5 @@ def test_a_dtype_that_cannot_be_multiplied_gets_a_sentence():
 
 
 def test_all_operations_run():
-    for operation in roofline.operations():
+    for operation in roofline.sample_operations():
         operation.run()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from coursekit.throughput.syncs import Sync, Watch, operations
+from coursekit.throughput.syncs import Sync, SyncCounter, sync_operations
 
 X = torch.arange(6.0)
 
@@ -50,14 +50,14 @@ SILENT = {
 
 @pytest.mark.parametrize("name", ASKING)
 def test_whatever_asks_for_a_value_counts_once(name):
-    with Watch("cpu") as watch:
+    with SyncCounter("cpu") as watch:
         ASKING[name]()
     assert [(s.call, s.count) for s in watch.per_step()] == [(name, 1)]
 
 
 @pytest.mark.parametrize("name", SILENT)
 def test_what_stays_on_the_device_does_not_count(name):
-    with Watch("cpu") as watch:
+    with SyncCounter("cpu") as watch:
         SILENT[name]()
     assert watch.total() == 0
 
@@ -67,7 +67,7 @@ def test_a_training_loop_with_known_waits(capsys):
     layer = torch.nn.Linear(3, 1)
     optimizer = torch.optim.AdamW(layer.parameters(), foreach=False)
     lines = {}
-    with Watch("cpu") as watch:
+    with SyncCounter("cpu") as watch:
         for step in range(10):
             loss = layer(torch.ones(2, 3)).square().mean()
             loss.backward()
@@ -87,14 +87,14 @@ def test_a_training_loop_with_known_waits(capsys):
 def test_waits_within_torch_are_those_of_the_line_that_called_it():
     weight = torch.ones(3, requires_grad=True)
     weight.sum().backward()
-    with Watch("cpu") as watch:
+    with SyncCounter("cpu") as watch:
         torch.nn.utils.clip_grad_norm_([weight], 1.0, error_if_nonfinite=True)
         expected = line() - 1
     assert {(sync.file, sync.line) for sync in watch.per_step()} == {(__file__, expected)}
 
 
 def test_tensors_of_the_cpu_do_not_count_where_a_gpu_works():
-    with Watch("cuda") as watch:
+    with SyncCounter("cuda") as watch:
         X.sum().item()
         X.tolist()
     assert watch.total() == 0
@@ -109,12 +109,12 @@ def test_the_profiler_counts_the_same_numbers():
         bool(X.sum() > 0)
         X.nonzero()
 
-    with Watch("cpu") as watch, profile(activities=[ProfilerActivity.CPU]) as found:
+    with SyncCounter("cpu") as watch, profile(activities=[ProfilerActivity.CPU]) as found:
         step()
     counts = {}
     for sync in watch.per_step():
         counts[sync.call] = counts.get(sync.call, 0) + sync.count
-    assert operations(found) == {"aten::_local_scalar_dense": 4, "aten::nonzero": 1}
+    assert sync_operations(found) == {"aten::_local_scalar_dense": 4, "aten::nonzero": 1}
     assert counts == {"item": 3, "__bool__": 1, "nonzero": 1}
 
 
@@ -136,7 +136,7 @@ def test_torchs_own_watch_warns_at_the_same_calls():
             lambda: x[x > 2],
             lambda: bool(x.sum() > 0),
         ):
-            with Watch("cuda") as watch, pytest.raises(RuntimeError):
+            with SyncCounter("cuda") as watch, pytest.raises(RuntimeError):
                 ask()
             assert watch.total() == 1
     finally:

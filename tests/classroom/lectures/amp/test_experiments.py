@@ -5,20 +5,20 @@ import math
 import pytest
 import torch
 
-from classroom.lectures.amp.experiments import RECIPES, train
+from classroom.lectures.amp.experiments import PRECISION_RECIPES, train_with_precision
 
 STEPS, SIZE, RATE = 14, 4, 4e-5
 
 
 @pytest.fixture(scope="module")
 def runs():
-    """name -> Run, each run once; one thread, since two test processes share the cores."""
+    """name -> PrecisionRun, each run once; one thread, since two test processes share the cores."""
     threads, done = torch.get_num_threads(), {}
     torch.set_num_threads(1)
 
     def run(name):
         if name not in done:
-            done[name] = train(RECIPES[name], steps=STEPS, size=SIZE, rate=RATE)
+            done[name] = train_with_precision(PRECISION_RECIPES[name], steps=STEPS, size=SIZE, rate=RATE)
         return done[name]
 
     yield run
@@ -64,7 +64,9 @@ def test_bytes_held_are_those_of_the_recipe(runs):
 
 def test_a_scale_that_is_too_large_skips_steps_until_it_fits():
     torch.set_num_threads(1)
-    run = train(RECIPES["FP16 autocast + scaling"], steps=5, size=2, init_scale=2.0**40, growth_interval=100)
+    run = train_with_precision(
+        PRECISION_RECIPES["FP16 autocast + scaling"], steps=5, size=2, init_scale=2.0**40, growth_interval=100
+    )
     assert run.skipped >= 3
     assert list(run.scales[:3]) == [2.0**40, 2.0**39, 2.0**38]
     assert all(math.isfinite(loss) for loss in run.losses)
@@ -73,7 +75,7 @@ def test_a_scale_that_is_too_large_skips_steps_until_it_fits():
 @pytest.mark.gpu
 def test_the_cures_follow_fp32_on_a_gpu():
     fp32, *cured = (
-        train(RECIPES[name], steps=STEPS, size=SIZE, rate=RATE, device="cuda")
+        train_with_precision(PRECISION_RECIPES[name], steps=STEPS, size=SIZE, rate=RATE, device="cuda")
         for name in ("FP32", "FP16 + master + scaling", "FP16 autocast + scaling", "BF16 autocast")
     )
     for run in cured:

@@ -8,12 +8,12 @@ import torch
 
 from classroom.drawing.style import picture
 from classroom.lectures.amp import figures as draw
-from classroom.lectures.amp.experiments import RECIPES, Run
+from classroom.lectures.amp.experiments import PRECISION_RECIPES, PrecisionRun
 from coursekit.amp.grad_stats import Shares
 
 
 def run(name, losses, scales=(), seed=0):
-    return Run(RECIPES[name], seed, tuple(losses), tuple(scales), 1.0, {})
+    return PrecisionRun(PRECISION_RECIPES[name], seed, tuple(losses), tuple(scales), 1.0, {})
 
 
 FALLING = [3.0 - 0.1 * k for k in range(20)]
