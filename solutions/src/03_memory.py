@@ -10,8 +10,8 @@
 #
 # *About 100 minutes for all, less than 1 GB of memory, no network.*
 #
-# **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The
-# check says what it expected and what it got. Typical mistakes are recognised and named. Hints:
+# **How it works.** Write your code in place of the three dots, run the cell, then run the check below it.
+# The check says what it expected and what it got. Typical mistakes are recognised and named. Hints:
 # `check.name(function).hint(2)` shows the first two.
 
 # %% tags=["parameters"]
@@ -41,8 +41,9 @@ print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 # | `"bf16"`, `"fp16"` | 2 per element |
 # | `"8-bit"` | 1 per element, and one FP32 number per block of 256; the last block may be shorter |
 #
-# Write `state_size(parameters, dtypes, unit)`: the total size of these tensors, in GB (10^9 bytes) if `unit`
-# is `"GB"`, in GiB (2^30 bytes) if it is `"GiB"`. *Where to look: "Where the bytes go" in lecture 3.*
+# Write `state_size(parameters, dtypes, unit)`: the total size of these tensors, in GB (10^9 bytes) if
+# `unit` is `"GB"`, in GiB (2^30 bytes) if it is `"GiB"`. *Where to look: "Where the bytes go" in lecture
+# 3.*
 
 
 # %%
@@ -74,8 +75,8 @@ verdict
 #
 # Reminders. Heads are grouped (GQA), so Q has more of them than K and V. The MLP is a SwiGLU (gate, up,
 # down). Norms are RMSNorms, with a weight and no bias: two per layer and one after the last layer. A tied
-# head is the embedding itself. The check builds each model with `transformers` and counts its parameters. *Where to look:
-# "Parameters to the unit" in lecture 3.*
+# head is the embedding itself. The check builds each model with `transformers` and counts its parameters.
+# *Where to look: "Parameters to the unit" in lecture 3.*
 
 
 # %%
@@ -106,11 +107,12 @@ verdict
 #
 # A layer of a GPT with 16-bit activations keeps `s b h (34 + 5 a s / h)` bytes for its backward: s tokens
 # per sequence, b sequences per micro-batch, h hidden units, a heads. Its attention keeps the scores, and it
-# has dropout. With **full checkpointing** each layer keeps only its input, 2 bytes per number. While backward
-# runs, one layer at a time is held in full. (The rule counts the input of that one layer twice. Do the same.)
+# has dropout. With **full checkpointing** each layer keeps only its input, 2 bytes per number. While
+# backward runs, one layer at a time is held in full. (The rule counts the input of that one layer twice. Do
+# the same.)
 #
-# Write `activation_bytes(layers, s, b, h, a, checkpointed)`: the bytes of all layers at the peak.
-# *Where to look: "Activations" in lecture 3.*
+# Write `activation_bytes(layers, s, b, h, a, checkpointed)`: the bytes of all layers at the peak. *Where to
+# look: "Activations" in lecture 3.*
 
 
 # %%
@@ -136,12 +138,12 @@ verdict
 # ## 4. Where is the peak? (10 minutes)
 #
 # A run was recorded: `events` is a list of `(phase, category, bytes)` in the order of time, for example
-# `("forward", "activations", 900)`. Bytes are negative where memory is freed. Before the first event nothing
-# is held.
+# `("forward", "activations", 900)`. Bytes are negative where memory is freed. Before the first event
+# nothing is held.
 #
-# Write `peak_memory(events)`. It returns three things: the largest number of bytes held after any event; the
-# phase of that event (of the first such event, if the peak is reached again); and a dictionary with each
-# category's share of the bytes held **at that moment**, from 0 to 1. *Where to look: "The peak" in
+# Write `peak_memory(events)`. It returns three things: the largest number of bytes held after any event;
+# the phase of that event (of the first such event, if the peak is reached again); and a dictionary with
+# each category's share of the bytes held **at that moment**, from 0 to 1. *Where to look: "The peak" in
 # lecture 3.*
 
 
@@ -174,17 +176,16 @@ verdict
 # %% [markdown]
 # ## 5. Accumulate gradients correctly (15 minutes)
 #
-# A batch does not fit into memory, so it is split into a list of micro-batches, each a pair
-# `(inputs, targets)`. `model(inputs)` returns the logits, one row per target. Cross entropy ignores a target
-# of -100.
+# A batch does not fit into memory, so it is split into a list of micro-batches, each a pair `(inputs,
+# targets)`. `model(inputs)` returns the logits, one row per target. Cross entropy ignores a target of -100.
 #
 # Write `accumulate(model, micro_batches)`. Afterwards every parameter's `.grad` (None before) must be the
-# gradient of the **whole batch's** loss: the mean of the cross entropy over all targets that are not ignored.
-# Micro-batches have different numbers of such targets. Only one micro-batch's graph may be alive at a time.
-# The optimizer's step is not part of this function.
+# gradient of the **whole batch's** loss: the mean of the cross entropy over all targets that are not
+# ignored. Micro-batches have different numbers of such targets. Only one micro-batch's graph may be alive
+# at a time. The optimizer's step is not part of this function.
 #
-# `F.cross_entropy(logits, targets)` returns the mean; with `reduction="sum"` it returns the sum. *Where to look:
-# "Gradient accumulation" in lecture 3.*
+# `F.cross_entropy(logits, targets)` returns the mean; with `reduction="sum"` it returns the sum. *Where to
+# look: "Gradient accumulation" in lecture 3.*
 
 
 # %%
@@ -219,8 +220,8 @@ verdict
 # 3. it is restored as that entry times absmax.
 #
 # If a block holds only zeros, every number gets the code of 0. Write `quantize_blockwise(x, code,
-# blocksize)`, which returns three tensors: all codes, one absmax per block, and the restored `x`. *Where
-# to look: "8-bit AdamW" in lecture 3.*
+# blocksize)`, which returns three tensors: all codes, one absmax per block, and the restored `x`. *Where to
+# look: "8-bit AdamW" in lecture 3.*
 
 
 # %%
@@ -258,11 +259,11 @@ verdict
 # | `"Adam on the CPU"` | `"optimizer"` | 64 GB | x 1.6 |
 # | `"checkpoint every layer"` | `"activations"` | 28 GB | x 1.33 |
 #
-# (The figures are invented but realistic.) Savings add up, time factors multiply, and **at most one** change
-# per group can be taken. A run fits if it needs at most what the card has. Write
+# (The figures are invented but realistic.) Savings add up, time factors multiply, and **at most one**
+# change per group can be taken. A run fits if it needs at most what the card has. Write
 # `cheapest_fit(needed, card, changes)`: a list with the names of the changes that together make the run fit
-# in the least time; an empty list if it fits without changes; `None` if nothing helps. *Where to look: "Make it fit"
-# in lecture 3.*
+# in the least time; an empty list if it fits without changes; `None` if nothing helps. *Where to look:
+# "Make it fit" in lecture 3.*
 
 
 # %%
