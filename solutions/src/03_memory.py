@@ -42,8 +42,8 @@ print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 # | `"8-bit"` | 1 per element, and one FP32 number per block of 256; the last block may be shorter |
 #
 # Write `state_size(parameters, dtypes, unit)`: the total size of these tensors, in GB (10^9 bytes) if
-# `unit` is `"GB"`, in GiB (2^30 bytes) if it is `"GiB"`. *Where to look: "Where the bytes go" in lecture
-# 3.*
+# `unit` is `"GB"`, in GiB (2^30 bytes) if it is `"GiB"`.
+# *Where to look: "Where the bytes go" in lecture 3.*
 
 
 # %%
@@ -176,8 +176,9 @@ verdict
 # %% [markdown]
 # ## 5. Accumulate gradients correctly (15 minutes)
 #
-# A batch does not fit into memory, so it is split into a list of micro-batches, each a pair `(inputs,
-# targets)`. `model(inputs)` returns the logits, one row per target. Cross entropy ignores a target of -100.
+# A batch does not fit into memory, so it is split into a list of micro-batches. Each micro-batch is a pair
+# `(inputs, targets)`. `model(inputs)` returns the logits, one row per target. Cross entropy ignores a
+# target of -100.
 #
 # Write `accumulate(model, micro_batches)`. Afterwards every parameter's `.grad` (None before) must be the
 # gradient of the **whole batch's** loss: the mean of the cross entropy over all targets that are not
