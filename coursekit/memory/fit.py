@@ -30,7 +30,7 @@ class Change:
 class Way:
     """Changes that make a plan fit, in the order of their cost.
 
-    flops         of a step, as a multiple of the plan's
+    flops_factor  of a step, as a multiple of the plan's
     sent_bytes    to other GPUs, each rank and step: what DDP sends is not counted, only what sharding adds or replaces
     host_bytes    between host and card, each step
     same_training False if fewer parameters learn
@@ -39,7 +39,7 @@ class Way:
     changes: tuple[Change, ...]
     plan: Plan
     estimate: Estimate
-    flops: float
+    flops_factor: float
     sent_bytes: int
     host_bytes: int
     same_training: bool
@@ -129,7 +129,7 @@ def fits(plan: Plan, card) -> Fit:
 
 
 def cost(way: Way) -> tuple:
-    return way.plan.world_size, way.flops, way.sent_bytes + way.host_bytes, len(way.changes)
+    return way.plan.world_size, way.flops_factor, way.sent_bytes + way.host_bytes, len(way.changes)
 
 
 def breaking_term(found: Estimate, capacity: int) -> str:

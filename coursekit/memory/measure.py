@@ -227,7 +227,7 @@ def measure(
     Changes the weights by two steps. On a GPU the caching allocator's counters are read, and reset.
     """
     loss = loss or (lambda model, batch: model(**batch).loss)
-    step = Step(model, optimizer, batches, loss, autocast or torch.enable_grad)
+    step = PhasedStep(model, optimizer, batches, loss, autocast or torch.enable_grad)
     step.run()
     activations = step.activations()
     optimizer.zero_grad(set_to_none=True)
@@ -248,7 +248,7 @@ def optimizer_tensors(optimizer):
 
 
 @dataclass
-class Step:
+class PhasedStep:
     """The step that is measured, in its phases."""
 
     model: object

@@ -41,7 +41,7 @@ def _way(way: Way) -> dict:
         "changes": [change.name for change in way.changes],
         "costs": [change.cost for change in way.changes],
         "peak_bytes": way.estimate.peak_bytes,
-        "flops_factor": way.flops,
+        "flops_factor": way.flops_factor,
         "sent_bytes": way.sent_bytes,
         "host_bytes": way.host_bytes,
         "same_training": way.same_training,
@@ -147,7 +147,7 @@ def ways_lines(fit: Fit) -> Iterator[str]:
     yield "Ways to make it fit, cheapest first:" if fit.ways else NO_WAY
     for number, way in enumerate(fit.ways, 1):
         costs = "; ".join(dict.fromkeys(change.cost for change in way.changes))
-        counted = [f"peak {gb(way.estimate.peak_bytes)} GB", f"FLOPs x {way.flops:.2f}"]
+        counted = [f"peak {gb(way.estimate.peak_bytes)} GB", f"FLOPs x {way.flops_factor:.2f}"]
         counted += [f"{gb(way.sent_bytes)} GB sent by each GPU a step"] if way.sent_bytes else []
         counted += [f"{gb(way.host_bytes)} GB to and from the host a step"] if way.host_bytes else []
         yield f"  {number}. {way.name}\n     {', '.join(counted)}\n     price: {costs}"

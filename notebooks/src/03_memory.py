@@ -73,11 +73,11 @@ print(
 # %% tags=["volatile"]
 from classroom.drawing.style import show
 from classroom.lectures.memory import figures as draw
-from coursekit.memory.measure import Step, allocations
+from coursekit.memory.measure import PhasedStep, allocations
 from coursekit.memory.planner import Plan, estimate, timeline
 
 plan = Plan(MODEL, batch=8, sequence=96, ledger="fp32", device=device)
-step = Step(model, optimizer, [batch], lambda m, b: m(**b).loss, torch.enable_grad)
+step = PhasedStep(model, optimizer, [batch], lambda m, b: m(**b).loss, torch.enable_grad)
 with allocations() as found:
     step.run()
 there = step.resident([batch])
@@ -753,7 +753,7 @@ print(
 )
 for way in verdict.ways[:3]:
     print(
-        f"  {way.name}: {way.estimate.peak_bytes / 1e9:.1f} GB, {way.flops:.2f} x the FLOPs"
+        f"  {way.name}: {way.estimate.peak_bytes / 1e9:.1f} GB, {way.flops_factor:.2f} x the FLOPs"
     )
 
 # %% [markdown]
@@ -773,7 +773,7 @@ for card in (24, 80, 141):
             else ""
         )
         print(
-            f"   {way.name}: {way.estimate.peak_bytes / 1e9:.0f} GB, {way.flops:.2f} x FLOPs{sent}"
+            f"   {way.name}: {way.estimate.peak_bytes / 1e9:.0f} GB, {way.flops_factor:.2f} x FLOPs{sent}"
         )
 
 # %% [markdown]

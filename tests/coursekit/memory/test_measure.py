@@ -217,7 +217,7 @@ def test_on_a_gpu_the_peak_is_that_of_the_step(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     model, batch = Net(), {"x": torch.ones(2, 8)}
-    step = measure_module.Step(
+    step = measure_module.PhasedStep(
         model, torch.optim.SGD(model.parameters()), [batch], lambda m, b: m(**b).sum(), torch.enable_grad
     )
     resident = 500

@@ -87,7 +87,7 @@ def test_the_verdict_names_what_breaks_and_the_ways_in_order():
     )
     places = [text.index(f"{number}. {way.name}") for number, way in enumerate(fit.ways, 1)]
     assert len(places) >= 2 and places == sorted(places)
-    assert all(f"FLOPs x {way.flops:.2f}" in text for way in fit.ways)
+    assert all(f"FLOPs x {way.flops_factor:.2f}" in text for way in fit.ways)
 
 
 def test_a_plan_that_fits_says_what_is_left():

@@ -41,7 +41,7 @@ REFUSED = [
     ({"optimizer": "adam"}, "optimizer must be one of .*'adamw'.*; got 'adam'"),
     ({"attention": "flash"}, "attention must be one of 'sdpa', 'eager'; got 'flash'"),
     ({"implementation": "fast"}, "implementation must be one of None, 'for-loop'"),
-    ({"quantization": "int8", "lora_rank": 8}, "quantisation must be one of None, 'nf4'; got 'int8'"),
+    ({"quantization": "int8", "lora_rank": 8}, "quantization must be one of None, 'nf4'; got 'int8'"),
     ({"offload": "all"}, "offload must be one of None, 'optimizer', 'parameters'"),
     ({"device": "tpu"}, "device must be one of 'cuda', 'cpu'; got 'tpu'"),
     ({"zero_stage": 4}, "zero_stage must be one of 0, 1, 2, 3; got 4"),
