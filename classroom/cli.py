@@ -33,7 +33,7 @@ def limits_options(command):
 
 
 def make_limits(ram_limit: float, cell_timeout: float, timeout: float):
-    from classroom.publish.kernel import Limits
+    from classroom.publish.limits import Limits
 
     return Limits(ram_bytes=ram_limit * GB, cell_seconds=cell_timeout, seconds=timeout)
 
@@ -100,10 +100,8 @@ def doctor(as_json):
 @json_option
 def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout, as_json):  # fmt: skip
     """Run notebooks headless: all, or those NAMED (01_formats, formats, 1, solutions/01_formats)."""
-    from classroom.publish.parameters import parse_value
-    from classroom.publish.report import as_dict, failure_panel, table
-    from classroom.publish.runner import run_all
-    from classroom.publish.sources import all_sources, find_root, pick
+    from classroom.publish.runs import as_dict, failure_panel, run_all, table
+    from classroom.publish.sources import all_sources, find_root, parse_value, pick
 
     root, console = find_root(), make_console(as_json)
     out = out or root / "build"
@@ -134,7 +132,7 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout, as_js
 def build(names, check_only, force, ram_limit, cell_timeout, timeout, as_json):
     """Text sources -> executed canonical notebooks, exercises, decks: all, or those NAMED."""
     from classroom.publish import builder
-    from classroom.publish.report import failure_panel
+    from classroom.publish.runs import failure_panel
     from classroom.publish.sources import all_sources, find_root, pick
 
     if as_json and not check_only:
@@ -176,7 +174,7 @@ def check(notebooks, ram_limit, cell_timeout, timeout, as_json):
     The verdicts are what the notebook shows, so whoever writes it can forge them. Marks come from the hidden tests in
     solutions/, which a teacher runs with nbgrader, in a fresh kernel, on a machine of their own.
     """
-    from classroom.publish.report import Board
+    from classroom.publish.runs import Board
     from classroom.publish.verdicts import as_dict, check_notebook, require_file, show
 
     for path in notebooks:

@@ -115,8 +115,8 @@ def course(tmp_path):
 @pytest.fixture(scope="session")
 def built_course(tmp_path_factory):
     """A course that is built. Read only: it is shared by all tests of a process."""
+    from classroom.publish.builder import build
     from classroom.publish.exercises import build_exercises
-    from classroom.publish.notebooks import build
     from classroom.publish.sources import all_sources
 
     root = write_course(tmp_path_factory.mktemp("built") / "course")
@@ -146,7 +146,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     from classroom.machine.browser import sandbox_arguments
-    from classroom.publish.slide_marp import find_chromium
+    from classroom.publish.marp import find_chromium
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox_arguments())

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from classroom.publish.builder import orphans, stale_text
 from classroom.publish.exercises import stale_exercises
-from classroom.publish.notebooks import orphans, stale_text
-from classroom.publish.parameters import parameters_of
-from classroom.publish.sources import all_sources, read_source
+from classroom.publish.sources import all_sources, parameters_of, read_source
 
 ROOT = Path(__file__).parents[1]
 SOURCES = all_sources(ROOT)

@@ -1,25 +1,18 @@
-"""Build everything that is generated, or say what is stale: notebooks, solutions, exercises, decks.
+"""Builds everything that is generated, or says what is stale: notebooks, solutions, exercises, decks.
 
-Notebooks and exercises are committed; decks are not, they only have to build.
-"""
-
-"""Build the committed notebooks, or find out which of them no longer show what their sources give.
-
-text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipynb`. One way: nobody edits
-the last by hand.
+text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipynb`. One way: nobody edits the last by
+hand. Notebooks and exercises are committed. Decks are not; they only have to build.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from classroom.publish.execute import Run
-from classroom.publish.exercises import build_exercises, stale_exercises
-from classroom.publish.kernel import Limits
-from classroom.publish.report import Board, run_words
-from classroom.publish.sources import Source
-from classroom.publish.canonical import canonical_text, refusals
-from classroom.publish.compare import differences, text_differences
+
+from classroom.publish.canonical import canonical_text, differences, refusals, text_differences
 from classroom.publish.execute import REPRODUCIBLE, Run, execute
+from classroom.publish.exercises import build_exercises, stale_exercises
+from classroom.publish.limits import Limits
+from classroom.publish.runs import Board, run_words
 from classroom.publish.sources import CourseError, Source, all_sources, read_source
 from classroom.publish.stamps import Stamps, inputs_digest
 
@@ -67,7 +60,7 @@ def check_rest(root: Path, console) -> list[str]:
 
 def build_decks(names: tuple[str, ...], console) -> None:
     """The HTML of every deck, or of those that `names` name; without Node, a sentence and no deck."""
-    from classroom.publish.slide_marp import MissingTool
+    from classroom.publish.marp import MissingTool
     from classroom.publish.slides import build as build_slides
     from classroom.publish.slides import deck_paths
     from classroom.publish.sources import matches_name

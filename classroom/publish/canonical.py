@@ -1,33 +1,28 @@
-"""The one way in which a notebook is written to disk, so that two builds give the same bytes.
+"""The committed form of a notebook: how it is written, and whether it still shows what its source gives.
 
-What changes from run to run is taken out: papermill's and the clock's metadata, versions, random cell ids,
-the model ids of widgets (a widget's static fallback stays). Ids come from what a cell says. A cell tagged
-`volatile` shows what only holds for the machine it runs on (its name, its seconds): the committed notebook
-says so in its place. What cannot be committed is refused: a path of the machine that built it, an address
-in memory, an error that was not meant.
-"""
+Two builds on one machine give the same bytes. What changes from run to run is removed: papermill's metadata and the
+clock's, versions, random cell ids, the model ids of widgets (a widget's static fallback stays). Ids follow from what a
+cell says. A cell tagged `volatile` shows what holds only for the machine it runs on (its name, its seconds); the
+committed notebook says so instead. Some outputs cannot be committed and are refused: a path of the machine that built
+the notebook, an address in memory, an error that was not meant.
 
-"""Does a committed notebook still show what its source gives? The differences, in words.
-
-Cells, tags and the kinds of output are compared exactly. In what the outputs say, whole numbers and words
-are exact, and numbers with a decimal point may differ by one part in a thousand: the last digits of a sum
-depend on the processor, and a reader on another machine should not see a red light for them. (On one
-machine two builds are equal to the byte; a test holds that.) Pixels and cells tagged `volatile` are not
-compared. Of a cell tagged `drifts` only the kinds of output are: training amplifies the last digits, so two
-processors draw curves that agree to the eye and not to the digit; what must hold there, the cell asserts. Prose
-that quotes a number uses `nbval-check-output`.
+`differences` compares cells, tags and the kinds of output exactly. In what the outputs say, whole numbers and words are
+exact, and numbers with a decimal point may differ by one part in a thousand: the last digits of a sum depend on the
+processor, and a reader on another machine should not see a red light for them. Pixels and cells tagged `volatile` are
+not compared. Of a cell tagged `drifts` only the kinds of output are compared: training amplifies the last digits, so
+two processors draw curves that agree to the eye and not to the digit. What must hold there, the cell asserts. A cell
+whose number the prose quotes is tagged `nbval-check-output`: its words and numbers are exact, seconds and rates apart.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections import Counter
-from pathlib import Path
-import math
 from itertools import zip_longest
-
+from pathlib import Path
 
 EXTRA_KEYS = (
     "metadata.papermill",

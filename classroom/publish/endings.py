@@ -1,10 +1,9 @@
-"""How a command ends: in a sentence where the user can put the matter right, and never in a traceback.
+"""How a command ends: in a sentence where the user can fix the problem, and never in a traceback.
 
-STATUSES is the list that `coursekit --help` shows. An error that nobody foresaw has a status of its own: 1 means
-something for every command (a plan does not fit, an exercise is not passed), and a crash must not look like it.
+STATUSES is the list that `coursekit --help` shows. An unforeseen error has a status of its own: 1 means something for
+every command (a plan does not fit, an exercise is not passed), and a crash must not look like it. Ctrl-C and SIGTERM
+end a command in the same way, with nothing left running.
 """
-
-"""Being told to stop: Ctrl-C and SIGTERM end a command in the same way, with nothing left running."""
 
 from __future__ import annotations
 
@@ -12,16 +11,17 @@ import errno
 import math
 import os
 import platform
+import signal
 import sys
 import tempfile
-import traceback
-from pathlib import Path
-import click
-from classroom.publish.sources import CourseError
-import signal
 import threading
+import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
+import click
+
+from classroom.publish.sources import CourseError
 
 STATUSES = {
     0: "all is well",

@@ -1,24 +1,15 @@
-"""Run one notebook headless and tell what happened: seconds, peak memory, and where and why it failed.
+"""Runs one notebook headless in a kernel of its own: seconds, peak memory, and where and why it failed.
 
-papermill sets the parameters; nbclient, which papermill itself runs on, runs the cells. Going to nbclient
-directly keeps three things that papermill's own loop takes away: cells tagged `raises-exception` may fail,
-the kernel's process is known (so that `watch` can hold it to a limit), and `coursekit check` works for
-students who have JupyterLab but not papermill. Every run gets a fresh kernel and ends with none, whatever
-happens in between.
-"""
-
-"""One kernel, from its start to its end, whatever happens in between.
-
-nbclient runs the cells. This adds what it leaves open: who watches memory and time, why a kernel died, what
-Ctrl-C and SIGTERM mean, how much a cell may print, and how a run goes on after a cell that took too long.
+papermill sets the parameters. nbclient, on which papermill itself is built, runs the cells. Calling nbclient directly
+keeps three things that papermill's loop takes away: cells tagged `raises-exception` may fail, the kernel's process is
+known (so that `limits.Watch` can watch it), and `coursekit check` works for students who have JupyterLab but not
+papermill. Added to nbclient are: limits on memory, time and output, the reason why a kernel died, the meaning of Ctrl-C
+and SIGTERM, and how a run continues after a cell that took too long. Every run gets a fresh kernel, and none is left
+afterwards, whatever happens in between.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 import asyncio
 import atexit
 import contextlib
@@ -27,12 +18,14 @@ import os
 import re
 import signal
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from queue import Empty
-from classroom.publish.stop import Terminated, terminated_like_ctrl_c
-from classroom.publish.streams import Allowance
-from classroom.publish.watch import GB, MARK, Watch, kill_tree, new_mark
 
+from classroom.publish.endings import Terminated, terminated_like_ctrl_c
+from classroom.publish.limits import MARK, Allowance, Limits, Watch, kill_tree, new_mark, too_long
 
 # The same number of threads and the same hash seed everywhere: torch splits a sum by threads, so the last
 # digits of a committed output depend on it.
@@ -86,7 +79,7 @@ def execute(
     failing cell, also one that was interrupted at its time limit; only a dead kernel, or one that does not
     answer an interrupt, is a failure. Raises CourseError for a parameter that the notebook does not have.
     """
-    from classroom.publish.parameters import with_parameters
+    from classroom.publish.sources import with_parameters
 
     limits = limits or Limits()
     notebook = with_parameters(notebook, parameters or {})
@@ -121,15 +114,6 @@ STARTUP_SECONDS = 180  # nbclient's 60 are not enough for a kernel on a very bus
 OUTPUT_SECONDS = (
     30  # from a cell's reply to its last output; after nbclient's 4 a slow one is cut without a word
 )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one notebook may take. Memory counts the kernel and everything it starts."""
-
-    ram_bytes: float = 4 * GB
-    cell_seconds: float = 300
-    seconds: float = 1200
 
 
 class Session:
@@ -293,11 +277,6 @@ class Session:
         stderr.seek(0)
         words = [line.rstrip() for line in stderr if line.strip() and "[IPKernelApp]" not in line][-5:]
         return "\n".join([f"the kernel {what} (exit status {status}).", *words])
-
-
-def too_long(limits: Limits) -> str:
-    """Why a cell was stopped at its time limit."""
-    return f"this cell ran longer than {limits.cell_seconds:.0f} s. Allow more with --cell-timeout."
 
 
 def _quiet() -> logging.Logger:

@@ -1,43 +1,39 @@
-"""Build decks: slides/NN_name.md -> slides/build/NN_name.html, .pdf, .pptx, .md and a handout.
+"""Builds decks: slides/NN_name.md -> slides/build/NN_name.html, .pdf, .pptx, .md and a handout.
 
-One path for all: execute the cells (or take the kept result), fill in the numbers, hand the Markdown to marp.
-The student build is the same deck without the teacher's notes; its files are called NN_name-student.
-"""
-
-"""From a deck's source to a Markdown file in which every cell has become what it showed.
-
-Three steps. (1) Numbers in the prose: `{{ FP16.max:,.0f }}` in a slide or its notes is an f-string field,
-evaluated in the kernel where it stands, so that no number is ever typed. (2) A fresh kernel runs the cells.
-(3) Each cell is replaced by its richest output: Markdown, a figure, HTML. What a cell prints is for the
-author and does not reach the slide, unless the cell is tagged `show-code`: then its source and what it
-prints do.
-
-The result is kept by the hash of everything it depends on, so a second build runs no cell.
+1. Numbers in the prose: `{{ FP16.max:,.0f }}` in a slide or its notes is an f-string field, evaluated in the kernel
+   where it stands. No number is ever typed.
+2. A fresh kernel runs the cells.
+3. Each cell is replaced by its richest output: Markdown, a figure, HTML. What a cell prints is for the author and does
+   not reach the slide, unless the cell is tagged `show-code`; then its source and what it prints do.
+4. Marp writes the formats. The student build is the same deck without the teacher's notes (NN_name-student).
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
-from classroom.publish.slide_handout import print_handout
-from classroom.publish.slide_marp import run_marp
-from classroom.publish.slide_source import read_deck, with_plain_notes, without_notes
-from classroom.publish.sources import CourseError, find_root
 import base64
 import hashlib
 import html
 import json
 import re
 import sys
+import tempfile
+from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
+
 import classroom
 import coursekit
+from classroom.publish.deck import (
+    INLINE_VALUE,
+    read_deck,
+    split_front_matter,
+    with_plain_notes,
+    without_notes,
+)
 from classroom.publish.execute import REPRODUCIBLE
 from classroom.publish.execute import execute as run_notebook
-from classroom.publish.slide_source import INLINE_VALUE, split_front_matter
-from classroom.publish.sources import KERNELSPEC, CourseError
-
+from classroom.publish.marp import print_handout, run_marp
+from classroom.publish.sources import KERNELSPEC, CourseError, find_root
 
 FORMATS = ("html", "pdf", "pptx", "md", "handout")
 

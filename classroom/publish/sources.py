@@ -12,18 +12,15 @@ values are put into a cell *after* it, so sizes that depend on the profile belon
     samples = {"ci": 10_000, "cpu": 1_000_000, "gpu": 100_000_000}[PROFILE]
 """
 
-"""Parameters of a notebook: which it has, values from the command line, a copy that uses them."""
-
 from __future__ import annotations
 
-import difflib
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
 import ast
 import copy
+import difflib
+import tomllib
 from collections.abc import Collection, Mapping
-
+from dataclasses import dataclass
+from pathlib import Path
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 FOLDERS = ("notebooks", "solutions")

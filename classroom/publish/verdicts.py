@@ -21,7 +21,7 @@ from classroom import lectures
 from classroom.checking.verdict import STATUSES, VERDICT_MIME
 from classroom.publish.execute import REPRODUCIBLE, Run, execute
 from classroom.publish.exercises import CHECK_CALL
-from classroom.publish.kernel import Limits, too_long
+from classroom.publish.limits import Limits, too_long
 from classroom.publish.sources import CourseError
 
 LECTURES = Path(lectures.__file__).parent

@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from classroom.publish.marp import run_marp
 from classroom.publish.page import to_html
-from classroom.publish.slide_marp import run_marp
 from coursekit.widgets.float_explorer import FloatExplorer
 
 ROOT = Path(__file__).parents[2]

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from classroom.cli import main
 from classroom.publish import claims as publish_claims
+from classroom.publish import runs
 from classroom.publish.endings import EXTRA_OF, STATUSES
 from classroom.records.claim import claim
 from coursekit.memory.fit import fits
@@ -161,12 +162,11 @@ def test_a_student_checks_an_exercise_without_the_tools_of_authors(coursekit, bu
 
 
 def test_a_missing_module_of_nobody_is_not_explained_away(coursekit, course, monkeypatch, tmp_path):
-    from classroom.publish import runner
 
     def broken(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'coursekit.typo'", name="coursekit.typo")
 
-    monkeypatch.setattr(runner, "run_all", broken)
+    monkeypatch.setattr(runs, "run_all", broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = coursekit("run", cwd=course)
     assert result.exit_code == 70 and "please send it" in result.output
@@ -273,12 +273,11 @@ if os.name != "nt":  # there a process ends without a signal
 
 
 def test_ctrl_c_is_told_and_has_its_own_status(coursekit, course, monkeypatch):
-    from classroom.publish import runner
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run_all", interrupted)
+    monkeypatch.setattr(runs, "run_all", interrupted)
     result = coursekit("run", cwd=course)
     assert result.exit_code == 130 and "Stopped" in result.output
 

@@ -15,14 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from classroom.publish.builder import read_built, run_source, stale_outputs
 from classroom.publish.canonical import refusals
 from classroom.publish.execute import REPRODUCIBLE, Run
-from classroom.publish.kernel import Limits
-from classroom.publish.notebooks import read_built, run_source, stale_outputs
-from classroom.publish.parameters import parameters_of
-from classroom.publish.sources import all_sources, read_source
+from classroom.publish.limits import Limits
+from classroom.publish.sources import all_sources, parameters_of, read_source
 from classroom.publish.verdicts import verdicts_of
-from classroom.publish.watch import GB
+from coursekit.units import GB
 
 ROOT = Path(__file__).parents[3]
 SOURCES = all_sources(ROOT)

@@ -1,12 +1,14 @@
+"""The committed notebooks, exercises and decks of a tiny course are built once, and what is stale is named."""
+
 import io
+
 import pytest
 from rich.console import Console
+
 from classroom.publish import builder, slides
-from classroom.publish.kernel import Limits
-from classroom.publish.slide_marp import MissingTool
-from classroom.publish.sources import all_sources
-from classroom.publish import notebooks
-from classroom.publish.notebooks import build, check, orphans, stale_text
+from classroom.publish.builder import build, check, orphans, stale_text
+from classroom.publish.limits import Limits
+from classroom.publish.marp import MissingTool
 from classroom.publish.sources import CourseError, all_sources
 
 
@@ -76,13 +78,13 @@ def test_two_builds_give_the_same_bytes(copy_of_built):
 
 
 def test_what_is_up_to_date_is_not_run_again(copy_of_built, monkeypatch):
-    monkeypatch.setattr(notebooks, "execute", None)
+    monkeypatch.setattr(builder, "execute", None)
     source = lesson(copy_of_built)
     assert build(source) is None and check(source) == []
 
 
 def test_an_edited_source_is_stale_and_found_without_running(copy_of_built, monkeypatch):
-    monkeypatch.setattr(notebooks, "execute", None)
+    monkeypatch.setattr(builder, "execute", None)
     source = lesson(copy_of_built)
     edit(source.path, "# # A lesson", "# # Another lesson")
     assert "cell 1 " in stale_text(source)[0] and check(source) == stale_text(source)

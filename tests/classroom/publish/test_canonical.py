@@ -1,12 +1,22 @@
+"""Two executions give the same bytes, and only another result is a difference."""
+
 import copy
 import re
+
 import nbformat
 import nbformat.v4 as v4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from classroom.publish.canonical import VOLATILE_TEXT, WIDGET_VIEW, canonical_text, refusals
-from classroom.publish.compare import differences, same
+
+from classroom.publish.canonical import (
+    VOLATILE_TEXT,
+    WIDGET_VIEW,
+    canonical_text,
+    differences,
+    refusals,
+    same,
+)
 
 
 def executed(seed: int):

@@ -1,6 +1,4 @@
-"""Every command ends with a documented status, and in a sentence where something went wrong."""
-
-"""SIGTERM ends a command as Ctrl-C does."""
+"""Every command ends with a documented status and, after an error, in a sentence; SIGTERM ends it as Ctrl-C does."""
 
 import errno
 import os
@@ -10,14 +8,21 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
-from classroom.publish.endings import STATUSES, Amount, Course, missing_module
-from classroom.publish.sources import CourseError
-from classroom.publish.stop import Terminated
-from classroom.publish.stop import Terminated, exit_status, terminated_like_ctrl_c
 
+from classroom.publish.endings import (
+    STATUSES,
+    Amount,
+    Course,
+    Terminated,
+    exit_status,
+    missing_module,
+    terminated_like_ctrl_c,
+)
+from classroom.publish.sources import CourseError
 
 PROGRAM = """if True:
     import click

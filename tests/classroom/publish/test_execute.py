@@ -1,11 +1,5 @@
-"""One notebook, headless: what comes back when it runs and when a cell fails."""
+"""One notebook in a kernel: what comes back when it runs, fails, hangs, exceeds a limit, or is interrupted."""
 
-"""One kernel: what comes back when a cell hangs, eats memory or kills the kernel, or after Ctrl-C."""
-
-import pytest
-from classroom.publish.execute import REPRODUCIBLE, execute
-from classroom.publish.sources import CourseError
-from classroom.publish.watch import GB
 import os
 import re
 import signal
@@ -13,10 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from classroom.publish import kernel
-from classroom.publish.kernel import Limits
-from classroom.publish.stop import Terminated
-from classroom.publish.watch import GB, Watch, marked
+
+import pytest
+
+from classroom.publish.endings import Terminated
+from classroom.publish.execute import REPRODUCIBLE, execute
+from classroom.publish.limits import Limits, Watch, marked
+from classroom.publish.sources import CourseError
+from coursekit.units import GB
 
 
 def printed(run):
@@ -90,7 +88,7 @@ def test_where_errors_are_allowed_a_cell_that_takes_too_long_is_interrupted_and_
 
 def test_a_cell_that_does_not_answer_the_interrupt_ends_the_run(run, monkeypatch):
     """A loop inside C hears no interrupt."""
-    monkeypatch.setattr(kernel, "GRACE_SECONDS", 1)
+    monkeypatch.setattr("classroom.publish.execute.GRACE_SECONDS", 1)
     result = run("sum(range(10**12))", "print('never')", limits=Limits(cell_seconds=1), allow_errors=True)
     assert result.failure.cell == 1 and "ran longer than 1 s" in result.failure.reason
     assert result.notebook.cells[1].outputs == []
@@ -167,7 +165,7 @@ if os.name != "nt":  # a process cannot send itself Ctrl-C there
             from pathlib import Path
             import nbformat.v4 as v4
             from classroom.publish.execute import execute
-            from classroom.publish.stop import Terminated
+            from classroom.publish.endings import Terminated
 
             async def inside():
                 notebook = v4.new_notebook(cells=[v4.new_code_cell("import time; time.sleep(600)")])

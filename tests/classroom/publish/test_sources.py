@@ -1,8 +1,19 @@
+"""Where sources are, what names mean, how a source reads as a notebook, and its parameters."""
+
 import pytest
+
 from classroom.publish import sources
-from classroom.publish.sources import CourseError, all_sources, find_root, pick, read_source
-from classroom.publish.parameters import parameters_of, parse_value, refuse_unknown, with_parameters
-from classroom.publish.sources import CourseError
+from classroom.publish.sources import (
+    CourseError,
+    all_sources,
+    find_root,
+    parameters_of,
+    parse_value,
+    pick,
+    read_source,
+    refuse_unknown,
+    with_parameters,
+)
 
 
 def test_root_is_found_from_any_folder_below(course):
@@ -11,12 +22,12 @@ def test_root_is_found_from_any_folder_below(course):
 
 def test_outside_the_course_the_folder_of_the_package_is_the_root(tmp_path):
     root = find_root(tmp_path)
-    assert (root / "coursekit" / "publish" / "sources.py").samefile(sources.__file__)
+    assert (root / "classroom" / "publish" / "sources.py").samefile(sources.__file__)
 
 
 def test_no_course_anywhere_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sources, "__file__", str(tmp_path / "site-packages" / "coursekit" / "publish" / "sources.py")
+        sources, "__file__", str(tmp_path / "site-packages" / "classroom" / "publish" / "sources.py")
     )
     with pytest.raises(CourseError, match="Change to your clone"):
         find_root(tmp_path)

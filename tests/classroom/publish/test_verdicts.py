@@ -12,7 +12,7 @@ from rich.console import Console
 from classroom.checking.verdict import VERDICT_MIME
 from classroom.lectures.formats import exercises as formats
 from classroom.publish.execute import Run
-from classroom.publish.kernel import Limits
+from classroom.publish.limits import Limits
 from classroom.publish.sources import CourseError
 from classroom.publish.verdicts import (
     WHAT_THIS_IS,

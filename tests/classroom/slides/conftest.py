@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from classroom.publish.slide_marp import run_marp
+from classroom.publish.marp import run_marp
 from classroom.publish.slides import build, deck_paths
 from classroom.publish.sources import find_root
 

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from classroom.publish.slide_source import read_deck
+from classroom.publish.deck import read_deck
 from classroom.publish.slides import deck_paths
 
 DECKS = {path.stem: read_deck(path) for path in deck_paths()}

@@ -7,8 +7,8 @@ import re
 import nbformat.v4 as v4
 import pytest
 
-from classroom.publish import slide_execute
-from classroom.publish.slide_execute import execute, executed_markdown, fingerprint, render
+from classroom.publish import slides
+from classroom.publish.slides import execute, executed_markdown, fingerprint, render
 from classroom.publish.sources import CourseError
 
 
@@ -22,9 +22,9 @@ def test_values_are_filled_in_where_they_stand(small):
 
 
 def test_the_second_build_runs_no_cell(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(slide_execute, "PACKAGES", [tmp_path / "coursekit"])  # nobody edits it meanwhile
+    monkeypatch.setattr(slides, "PACKAGES", [tmp_path / "coursekit"])  # nobody edits it meanwhile
     first = executed_markdown(small, tmp_path / "cache")
-    monkeypatch.setattr(slide_execute, "execute", lambda deck: pytest.fail("ran again"))
+    monkeypatch.setattr(slides, "execute", lambda deck: pytest.fail("ran again"))
     assert executed_markdown(small, tmp_path / "cache") == first
 
 
@@ -33,7 +33,7 @@ def test_a_changed_deck_or_package_is_never_taken_from_the_cache(small, tmp_path
     package = tmp_path / "coursekit"
     package.mkdir()
     (package / "a.py").write_text("x = 1")
-    monkeypatch.setattr(slide_execute, "PACKAGES", [package])
+    monkeypatch.setattr(slides, "PACKAGES", [package])
     before = fingerprint(small)
     (package / "a.py").write_text("x = 2")
     after_package = fingerprint(small)
