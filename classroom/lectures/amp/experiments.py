@@ -29,7 +29,7 @@ from coursekit.amp.autocast import autocast
 from coursekit.amp.grad_scaler import GradScaler
 from coursekit.amp.master_weights import MasterWeights
 from coursekit.amp.tensor_core import tensor_core
-from coursekit.training import Diverged, Step, Training, warmup_then_line
+from coursekit.training import Diverged, Step, Training, do_nothing, warmup_then_line
 
 BATCH_TOKENS = 2**22  # about four million
 
@@ -122,9 +122,9 @@ def train_with_precision(
         scaler=scaler,
         clip=None,
         loss_tokens=batch_tokens,
+        after_backward=masters.collect_grads if masters else do_nothing,
+        after_step=masters.copy_back if masters else do_nothing,
     )
-    if masters:
-        training.after_backward, training.after_step = masters.collect_grads, masters.copy_back
     return _follow(training, recipe, seed, masters, on_step)
 
 
