@@ -1,5 +1,5 @@
-"""Quantisation: fewer bits a number, and what that costs.
+"""Quantisation: fewer bits per number, and what that costs.
 
-nearest    the nearest of up to 256 values by one exact lookup; the dynamic map of the 8-bit optimizers
-blockwise  8 bits a number with one scale a block: the exact form of bitsandbytes' quantize_blockwise
+nearest    the nearest of up to 256 values, by search and by one exact lookup; the dynamic map of the 8-bit optimizers
+blockwise  8 bits per number with one scale per block: the exact form of bitsandbytes' quantize_blockwise
 """

@@ -4,7 +4,15 @@ import pytest
 import torch
 from bitsandbytes.functional import create_dynamic_map
 
-from coursekit.quantization.nearest import carry_table, dynamic_code, dynamic_map, midpoints, ordered
+from coursekit.quantization.nearest import (
+    carry_table,
+    dynamic_code,
+    dynamic_map,
+    midpoints,
+    nearest_by_search,
+    nearest_by_table,
+    ordered,
+)
 
 CODES = {
     "signed dynamic": dynamic_map(True),
@@ -12,11 +20,6 @@ CODES = {
     "linear": torch.linspace(-1, 1, 255),
     "four values": torch.tensor([-1.0, -0.3, 0.2, 1.0]),
 }
-
-
-def look_up(table, y):
-    b = ordered(y)
-    return (b + table[b >> 16]) >> 16
 
 
 def neighbours(boundaries):
@@ -42,32 +45,44 @@ def test_ordered_bits_grow_with_the_number():
     assert ordered(torch.tensor([-0.0])) == 0 and ordered(torch.tensor([-1.0])) > ordered(torch.tensor([1.0]))
 
 
+def equal_numbers(y, code):
+    return torch.equal(nearest_by_table(y, carry_table(midpoints(code))).long(), nearest_by_search(y, code))
+
+
 @pytest.mark.parametrize("name", CODES)
-def test_lookup_equals_search_at_every_boundary(name):
-    """Each boundary, three float32 on either side, both ends, zeros and subnormals: 0 mismatches."""
+def test_search_finds_the_least_distance(name):
+    """The definition itself, against all distances: at each boundary, three float32 on either side, and at the ends."""
     code = CODES[name]
     extremes = torch.tensor([0.0, -0.0, 1.0, -1.0, 2.0**-149, -(2.0**-149), 1e-39, -1e-39])
     y = torch.cat([neighbours(midpoints(code)), extremes]).clamp(-1, 1)
-    expected = (y.double()[:, None] - code.double()).abs().argmin(1)
-    assert torch.equal(look_up(carry_table(midpoints(code)), y).long(), expected)
+    assert torch.equal(nearest_by_search(y, code), (y.double()[:, None] - code.double()).abs().argmin(1))
+    assert equal_numbers(y, code)
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_lookup_equals_search_in_every_cell(name):
-    """Every key, with random bits below it."""
+def test_table_equals_search_on_every_number(name):
+    """Both grow with the number within a cell, so equality at both ends of every cell, and on both sides of every
+    boundary, is equality on every float32 from -1 to 1."""
     code = CODES[name]
+    key = torch.arange(0x3F80) << 16
+    ends = torch.cat([key, key + 0xFFFF]).int().view(torch.float32)
+    y = torch.cat([ends, -ends, neighbours(midpoints(code)).clamp(-1, 1), torch.tensor([1.0, -1.0])])
+    assert equal_numbers(y, code)
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_table_equals_search_within_every_cell(name):
+    """Every key, with random bits below it: the argument above, tried."""
     bits = (torch.arange(0x3F80) << 16) + torch.randint(1 << 16, (0x3F80,))
     y = bits.int().view(torch.float32)
-    y = torch.cat([y, -y])
-    expected = torch.bucketize(y.double(), midpoints(code))
-    assert torch.equal(look_up(carry_table(midpoints(code)), y).long(), expected)
+    assert equal_numbers(torch.cat([y, -y]), CODES[name])
 
 
 def test_keep_positive_spares_only_zero():
     """Every positive number gets a positive value, 0 stays 0, and above the first value nothing changes."""
     code, table = dynamic_code(False, torch.device("cpu"), keep_positive=True)
     y = torch.cat([torch.tensor([0.0, 2.0**-149]), torch.logspace(-44, 0, 500), torch.ones(1)]).clamp(max=1)
-    numbers, plain = look_up(table, y), look_up(dynamic_code(False, torch.device("cpu"))[1], y)
+    numbers, plain = nearest_by_table(y, table), nearest_by_search(y, code)
     assert numbers[0] == 0 and (numbers[1:] >= 1).all()
     assert torch.equal(numbers[y >= code[1]], plain[y >= code[1]])
 
