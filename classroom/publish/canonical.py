@@ -36,6 +36,18 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 VOLATILE_TAG = "volatile"
 VOLATILE_TEXT = "Depends on the machine: run the cell to see yours."
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+DRIFTS_TAG = "drifts"
+RELATIVE_TOLERANCE = 1e-3
+DRAWING_TOLERANCE = 0.01  # points
+NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
+PIXELS = re.compile(r"(data:image/(?:png|jpeg);base64,)[A-Za-z0-9+/=\s]+")
+QUOTED_TAG = "nbval-check-output"
+# What may differ between two runs of a quoted cell, and what stands for it in the comparison.
+SANITIZERS = (
+    (re.compile(r"\b\d+(\.\d+)? ?(ns|us|µs|ms|s|min)\b"), "SECONDS"),
+    (re.compile(r"\b\d+(\.\d+)? ?[kMGT]?(B|FLOP|values|tokens)/s\b"), "RATE"),
+    (re.compile(r"0x[0-9a-f]{6,}"), "ADDRESS"),
+)
 
 
 def canonical_text(notebook) -> str:
@@ -113,13 +125,6 @@ def _machine_paths() -> list[str]:
     return [path for path in map(str, (Path(__file__).parents[2], sys.prefix, Path.home())) if len(path) > 1]
 
 
-DRIFTS_TAG = "drifts"
-RELATIVE_TOLERANCE = 1e-3
-DRAWING_TOLERANCE = 0.01  # points
-NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
-PIXELS = re.compile(r"(data:image/(?:png|jpeg);base64,)[A-Za-z0-9+/=\s]+")
-
-
 def text_differences(fresh, committed) -> list[str]:
     """How the committed cells differ from the source's, outputs aside: the first difference only."""
     if len(fresh.cells) != len(committed.cells):
@@ -190,3 +195,23 @@ def same(ours: str, theirs: str, *, drawing: bool = False) -> bool:
     comparable = any(decimal) if drawing else all(decimal)  # a coordinate may come out as 100 or 99.9999
     slack = DRAWING_TOLERANCE if drawing else 0.0  # none in a text: 5.96e-08 is not 0.0
     return comparable and math.isclose(float(ours), float(theirs), rel_tol=RELATIVE_TOLERANCE, abs_tol=slack)
+
+
+def quoted_differences(fresh, committed) -> list[str]:
+    """The first lines of the quoted cells whose words or numbers are not exactly those that are committed."""
+    return [
+        new.source.splitlines()[0]
+        for new, old in zip(fresh.cells, committed.cells, strict=True)
+        if QUOTED_TAG in new.metadata.get("tags", []) and quoted_texts(new) != quoted_texts(old)
+    ]
+
+
+def quoted_texts(cell) -> list[str]:
+    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+    return [sanitized(text) for text in texts]
+
+
+def sanitized(text: str) -> str:
+    for pattern, replacement in SANITIZERS:
+        text = pattern.sub(replacement, text)
+    return text

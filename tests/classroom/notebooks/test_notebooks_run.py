@@ -4,20 +4,14 @@ What the course promises of a notebook is counted in seconds of the processor, s
 the limits of wall time are a net for a kernel that hangs.
 """
 
-import configparser
-import functools
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from classroom.publish.builder import read_built, run_source, stale_outputs
-from classroom.publish.canonical import refusals
-from classroom.publish.execute import REPRODUCIBLE, Run
+from classroom.publish.canonical import quoted_differences, refusals
+from classroom.publish.execute import Run
 from classroom.publish.limits import Limits
 from classroom.publish.sources import all_sources, parameters_of, read_source
 from classroom.publish.verdicts import verdicts_of
@@ -27,7 +21,6 @@ ROOT = Path(__file__).parents[3]
 SOURCES = all_sources(ROOT)
 PROMISED_SECONDS = 180  # of one idle core, on the reference machine
 NET = Limits(ram_bytes=4 * GB, cell_seconds=1200, seconds=1500)
-QUOTED = "nbval-check-output"
 
 pytestmark = pytest.mark.timeout(1700)
 
@@ -59,14 +52,14 @@ def test_one_run_judged_from_every_side(source, slowness, subtests):
         assert run.failure is None
     with subtests.test("it keeps its three minutes"):
         assert cpu_seconds < PROMISED_SECONDS * slowness
-    # figures and text alike; the last digits may differ from processor to processor (publish/compare.py)
+    # figures and text alike; the last digits may differ from processor to processor (publish/canonical.py)
     with subtests.test("it shows what is committed"):
         assert stale_outputs(source, run) == [], f"Put it right:  coursekit build {source.label}"
     with subtests.test("it shows nothing of the machine it ran on"):
         assert refusals(run.notebook) == []
     if source.folder == "notebooks":
         with subtests.test("quoted numbers hold to the last digit, seconds and rates aside"):
-            assert different_quotes(run.notebook, read_built(source.built)) == []
+            assert quoted_differences(run.notebook, read_built(source.built)) == []
     if source.folder == "solutions":
         with subtests.test("every solution passes its check"):
             assert unsolved(source, run) == []
@@ -83,59 +76,3 @@ def unsolved(source, run: Run) -> list[str]:
 @each(s for s in SOURCES if s.folder == "notebooks")
 def test_runs_with_other_parameters(source):
     assert run_source(source, parameters=other_parameters(source), limits=NET).failure is None
-
-
-# ---------------------------------------------------------------- quoted numbers
-
-
-def different_quotes(fresh, committed) -> list[str]:
-    """The first lines of the quoted cells whose text is not what is committed."""
-    pairs = zip(fresh.cells, committed.cells, strict=True)
-    return [
-        new.source.splitlines()[0]
-        for new, old in pairs
-        if QUOTED in new.metadata.get("tags", []) and quoted_text(new) != quoted_text(old)
-    ]
-
-
-def quoted_text(cell) -> list[str]:
-    """What the cell says in words and numbers; what may differ between two runs is replaced (sanitize.cfg)."""
-    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
-    return [sanitized(text) for text in texts]
-
-
-def sanitized(text: str) -> str:
-    for pattern, replacement in sanitizers():
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-@functools.cache
-def sanitizers() -> list[tuple[str, str]]:
-    rules = configparser.RawConfigParser()
-    rules.read(Path(__file__).parent / "sanitize.cfg", encoding="utf-8")
-    return [(rules[name]["regex"], rules[name]["replace"]) for name in rules.sections()]
-
-
-def nbval(notebook: Path) -> subprocess.CompletedProcess:
-    """Another runner on a committed notebook, with the rules of its own for the same tag."""
-    options = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
-    rules = ["--nbval-sanitize-with", str(Path(__file__).parent / "sanitize.cfg")]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *rules, str(notebook)],
-        cwd=ROOT,
-        env={**os.environ, **REPRODUCIBLE},
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.mark.parametrize("number", ["7.5", "8.5"])
-def test_nbval_and_we_judge_a_quoted_number_alike(number, copy_of_built):
-    """Right, and then one that no longer holds."""
-    path = copy_of_built / "notebooks" / "01_demo.ipynb"
-    fresh = read_built(path)
-    path.write_text(path.read_text(encoding="utf-8").replace("ci 7.5", f"ci {number}"), encoding="utf-8")
-    result = nbval(path)
-    ours = different_quotes(fresh, read_built(path))
-    assert (result.returncode, len(ours)) == ((0, 0) if number == "7.5" else (1, 1)), result.stdout

@@ -14,6 +14,7 @@ from classroom.publish.canonical import (
     WIDGET_VIEW,
     canonical_text,
     differences,
+    quoted_differences,
     refusals,
     same,
 )
@@ -212,3 +213,20 @@ def test_outputs_that_drift_keep_their_kinds_and_may_differ_in_what_they_say():
     assert differences(fresh, committed) == []
     del fresh.cells[1].outputs[1]
     assert "committed are the outputs" in differences(fresh, committed)[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "holds"),
+    [
+        ("loss 2.3041", "loss 2.3041", True),
+        ("loss 2.3041", "loss 2.3042", False),
+        ("took 1.2 s at 3.4 GB/s, 0x7f3a12bc", "took 0.9 s at 12 GB/s, 0x7f3b00aa", True),
+        ("took 2 steps", "took 3 steps", False),
+    ],
+)
+def test_a_quoted_number_holds_to_the_last_digit_seconds_and_rates_aside(ours, theirs, holds):
+    fresh, committed = notebook(text=ours), notebook(text=theirs)
+    assert quoted_differences(fresh, committed) == []
+    for each in (fresh, committed):
+        each.cells[1].metadata["tags"] = ["nbval-check-output"]
+    assert quoted_differences(fresh, committed) == ([] if holds else ["show()"])
