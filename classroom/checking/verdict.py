@@ -23,9 +23,9 @@ STATUSES = {
 class Verdict:
     """What a check says. `status` is a key of STATUSES.
 
-    `case`, `expected` and `got` tell of the first case that failed; `arguments` are its inputs, where the
-    case does not write them out. `line` is the student's own line where an error came from. `hints` is the
-    whole ladder, `shown` how many of its rungs the card shows. `misconception` names the typical mistake
+    `case`, `expected` and `got` tell of a case that failed, one that `words` explain; `arguments` are its
+    inputs, where the case does not write them out. `line` is the student's own line where an error came from.
+    `hints` is the whole ladder, `shown` how many of its rungs the card shows. `misconception` names the mistake
     that was recognised. `printed` is the beginning of what the function printed in this call.
     """
 
@@ -72,12 +72,21 @@ class Verdict:
             )
         if self.shown:
             parts.append(Items(self.hints[: self.shown], "Hint"))
-        left = len(self.hints) - self.shown
-        if self.shown and left:
-            count = "One more hint" if left == 1 else f"{left} more hints"
-            ask = f"{count}: check another try, or add `.hint({self.shown + 1})` to the check."
-            parts.append(Paragraph(ask, soft=True))
+        if self.hints and self.status != "passed":
+            parts.append(Paragraph(self._what_is_left(), soft=True))
         return Card(kind, word, self.title, tuple(parts))
+
+    def _what_is_left(self) -> str:
+        """How to get the next hint. The last one is the solution: it is shown only to those who ask."""
+        next_one = self.shown + 1
+        left = len(self.hints) - self.shown
+        if not left:
+            return "That was the last hint."
+        if left == 1:
+            return f"The last hint is the solution: add `.hint({next_one})` to the check to see it."
+        if not self.shown:
+            return f"For a hint, add `.hint({next_one})` to the check."
+        return f"{left} more hints: check another try, or add `.hint({next_one})` to the check."
 
     def _facts(self) -> tuple[tuple[str, str], ...]:
         facts = (("Call", self.case), ("Expected", self.expected), ("Got", self.got))

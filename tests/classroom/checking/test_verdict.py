@@ -18,7 +18,8 @@ def test_hints_can_be_asked_for():
     assert "2 more hints" in str(verdict)
     assert verdict.hint().shown == 2
     assert "Hint 3: return x + x" in str(verdict.hint(3))
-    assert "more hint" not in str(verdict.hint(3))
+    assert "That was the last hint." in str(verdict.hint(3))
+    assert "The last hint is the solution: add `.hint(3)`" in str(verdict.hint(2))
     with pytest.raises(ValueError, match=r"this verdict has 3 hints; hint\(4\) is not one of them"):
         verdict.hint(4)
 
