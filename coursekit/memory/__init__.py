@@ -8,7 +8,6 @@ operations     what each operation allocates, saves, and allocates in backward
 activations    the forward and backward pass of a language model on shadows
 validate       plans that cannot be, refused with the reason
 planner        the bytes of a step by category and phase, and its peak
-coefficients   the same as polynomials in batch and sequence, for the explorer
 cards          the cards people train on, as data
 fit            does a plan fit a card, and the cheapest ways that make it
 plan_report    a plan's verdict as tables and as plain data

@@ -1,7 +1,7 @@
 """Memory explorer: choose a model and a way to train it, see what fills the card in each phase of a step.
 
 The page (memory_explorer.js) does the interaction. It only multiplies, adds and compares: the coefficients come from
-`coursekit.memory.coefficients`, so that what is shown equals the planner to the byte, also without a kernel. Python
+`memory_coefficients`, so that what is shown equals the planner to the byte, also without a kernel. Python
 mirrors the state in traits, validates what is set from here, and draws the still picture.
 
     explorer = MemoryExplorer("llama-3-8b", "qlora", card="RTX 4090")
@@ -21,13 +21,12 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from coursekit.memory import coefficients
 from coursekit.memory.architecture import architecture_of
 from coursekit.memory.cards import Card, cards, find_card
 from coursekit.memory.ledger import OPTIMIZERS
 from coursekit.memory.planner import Estimate, Plan, estimate
 from coursekit.memory.validate import reject_impossible
-from coursekit.widgets import memory_picture
+from coursekit.widgets import memory_coefficients, memory_picture
 from coursekit.widgets.static import fragment
 
 HERE = Path(__file__).parent
@@ -45,8 +44,8 @@ METHODS = {
 CHOICES = {
     "method": tuple(METHODS),
     "optimizer": ("adamw", "adamw-8bit", "paged-adamw-8bit", "adafactor", "sgd"),
-    "batch": coefficients.BATCHES,
-    "sequence": coefficients.SEQUENCES,
+    "batch": memory_coefficients.BATCHES,
+    "sequence": memory_coefficients.SEQUENCES,
     "attention": ("sdpa", "eager"),
     "zero_stage": (0, 1, 2, 3),
     "gpus": (1, 2, 4, 8, 16, 32, 64),
@@ -91,7 +90,7 @@ def table_of(models: tuple[str, ...]) -> dict:
             raise ValueError(
                 f"{name} has {why}: the memory explorer shows dense models with rotary positions."
             )
-    return coefficients.table(
+    return memory_coefficients.table(
         models, {name: values for name, (_, values) in METHODS.items()}, CHOICES["optimizer"]
     )
 

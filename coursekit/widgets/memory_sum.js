@@ -1,5 +1,5 @@
 // The arithmetic of the memory explorer: coefficients in, bytes out. It multiplies, adds, divides by ranks (rounded up) and
-// takes the largest; what a byte is for is coursekit.memory's business (coefficients.py). All numbers stay far below 2^53.
+// takes the largest; what a byte is for memory_coefficients.py knows. All numbers stay far below 2^53.
 
 const share = (bytes, ranks) => Math.floor((bytes + ranks - 1) / ranks);
 

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from coursekit.memory import coefficients
 from coursekit.memory.architecture import architecture_of
-from coursekit.memory.coefficients import BATCHES, COMING, SEQUENCES, digits, points, table, value
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS
 from coursekit.memory.planner import PHASES, Parts, Plan, estimate
+from coursekit.widgets import memory_coefficients as coefficients
+from coursekit.widgets.memory_coefficients import BATCHES, COMING, SEQUENCES, digits, points, table, value
 
 METHODS = {name: {"ledger": name} for name in LEDGERS} | {
     "lora": {"lora_rank": 16},
