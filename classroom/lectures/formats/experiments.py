@@ -1,8 +1,11 @@
-"""Weights, activations and gradients of a small network, for the histograms of lecture 1.
+"""What notebook and deck of lecture 1 both compute: sums in two accumulators, and the numbers of a small network.
 
-A network of four layers learns to guess the next letter of sentences that a small grammar makes: a few seconds on
+    draws, sums = accumulated(seed=0)
+    flushed(train_briefly(seed=0)["gradients"], E4M3)
+
+The network has four layers and learns to guess the next letter of sentences from a small grammar, in a few seconds on
 one core. It computes in FP64 on one thread, so that processors differ in the last digits only. It stands in for the
-course's own model until lecture 2 has one.
+embedded language model of the other lectures.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from coursekit.formats.spec import FloatSpec
+from coursekit.formats import summation
+from coursekit.formats.spec import FP16, FP32, FloatSpec
 from coursekit.formats.tensor import round_to
 
 CONTEXT, WIDTH, STEPS, BATCH = 12, 192, 150, 512
@@ -26,10 +30,20 @@ WORDS = (
 )
 
 
+def accumulated(seed: int, numbers: int = 8000) -> tuple[Tensor, dict[str, Tensor]]:
+    """Add random FP16 numbers from [0, 1) in two accumulators: (the numbers, {accumulator: its partial sums}).
+
+    Numbers and partial sums are float64 [numbers]; every partial sum is rounded to the accumulator's format.
+    """
+    draws = torch.rand(numbers, generator=torch.Generator().manual_seed(seed)).half().double()
+    formats = {"FP16 accumulator": FP16, "FP32 accumulator": FP32}
+    return draws, {name: summation.partial_sums(draws, fmt) for name, fmt in formats.items()}
+
+
 def train_briefly(seed: int) -> dict[str, Tensor]:
-    """{"weights", "activations", "gradients"}: all numbers of each kind after training, float32, one dimension each."""
+    """Train the small network and return all its numbers: {"weights", "activations", "gradients"}, float32 [count]."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the work is small: on a busy machine threads would wait for each other
+    torch.set_num_threads(1)  # little work: on a busy machine several threads would wait for each other
     try:
         return _train(_text(seed), seed)
     finally:
@@ -52,7 +66,7 @@ def _train(letters: Tensor, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _network(vocabulary: int) -> nn.Sequential:
+def _network(vocabulary: int) -> nn.Sequential:  # int64 [batch, CONTEXT] -> float64 [batch, vocabulary]
     return nn.Sequential(
         nn.Embedding(vocabulary, 24), nn.Flatten(), nn.Linear(24 * CONTEXT, WIDTH), nn.LayerNorm(WIDTH), nn.GELU(),
         nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH), nn.GELU(), nn.Linear(WIDTH, vocabulary),
@@ -60,19 +74,19 @@ def _network(vocabulary: int) -> nn.Sequential:
 
 
 def _batch(letters: Tensor) -> Tensor:
-    """int64 [BATCH, CONTEXT + 1]: stretches of the text; the last letter is the one to guess."""
+    """Draw random stretches of the text, int64 [BATCH, CONTEXT + 1]; the last letter is the one to guess."""
     start = torch.randint(len(letters) - CONTEXT, (BATCH,))
     return letters[start[:, None] + torch.arange(CONTEXT + 1)]
 
 
 @torch.no_grad()
 def _outputs(model: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """What every layer from the first linear one on gives."""
+    """The output of every layer from the first linear one on."""
     outputs = []
     for layer in model:
         x = layer(x)
         outputs.append(x)
-    return outputs[2:]
+    return outputs[2:]  # embedding and flatten only copy weights
 
 
 def _joined(tensors: Iterable[Tensor]) -> Tensor:
@@ -80,13 +94,13 @@ def _joined(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def flushed(values: Tensor, fmt: FloatSpec) -> float:
-    """Share of the nonzero values that the format rounds to zero."""
+    """The share of the nonzero values that the format rounds to zero; NaN if all values are zero."""
     values = values[values != 0]
     return (round_to(values, fmt) == 0).double().mean().item()
 
 
 def _text(seed: int) -> Tensor:
-    """Letters of 4,000 sentences as whole numbers, int64."""
+    """Make 4,000 sentences and return their letters as numbers of the alphabet, int64 [letters]."""
     dice = random.Random(seed)
     sentences = ("The {} {} {} a {} {}. ".format(*map(dice.choice, WORDS)) for _ in range(4000))
     text = "".join(sentences)

@@ -1,7 +1,9 @@
-"""The figures of lecture 1, for its notebook and its deck. Bit strips and tables are in `tables`.
+"""Draw the figures of lecture 1, for its notebook and its deck. Tables and bit strips: `classroom.drawing.tables`.
 
-Every function takes formats or numbers and returns a matplotlib Figure whose label is its alt text. In a notebook
-`title=` says the finding; on a slide the slide's own title does, and `preset="slide"` makes the type large.
+    show(spacing((FP32, FP16)), "The grid doubles its step at every power of two")
+
+Every function takes formats or numbers and returns a matplotlib Figure; its label is the alt text of the notebook. On a
+slide, `preset="slide"` makes the type large, the slide's own title says the finding, and the deck writes the alt text.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ LINES = {"FP32": (BLUE, "-"), "FP16": (GREEN, "--"), "BF16": (VERMILLION, "-."),
 
 
 def _bare(ax) -> None:
-    """Leave only the horizontal axis: the vertical one has no meaning here."""
+    """Remove everything but the horizontal axis: the vertical one has no meaning here."""
     ax.yaxis.set_visible(False)
     ax.grid(False)
     for side in ("left", "right", "top"):
@@ -34,24 +36,27 @@ def _bare(ax) -> None:
 
 @styled
 def running_sums(sums: Mapping[str, Sequence[float]]) -> Figure:
-    """One line per format over the number of steps, named at its end."""
+    """Plot one line per format against the number of additions, named at its end."""
     figure, ax = canvas()
-    for name, values in sums.items():
+    curves = {name: np.asarray(values, dtype=float) for name, values in sums.items()}
+    for name, curve in curves.items():
         colour, dash = LINES[name]
-        ax.plot(np.asarray(values), color=colour, linestyle=dash)
+        ax.plot(curve, color=colour, linestyle=dash)
         side = "top" if name == "FP16" else "bottom"  # FP16 ends just below FP32
-        ax.text(
-            1.02 * len(values), float(values[-1]), f"{name}: {float(values[-1]):.4f}", color=colour, va=side
-        )
-    ax.set(xlabel="additions", ylabel="running sum", xlim=(0, 1.27 * len(values)), ylim=(0.95, 2.12))
-    ends = ", ".join(f"{name} ends at {float(values[-1]):.4f}" for name, values in sums.items())
-    figure.set_label(f"Running sums over {len(values):,} additions: {ends}.")
+        ax.text(1.02 * len(curve), curve[-1], f"{name}: {curve[-1]:.4f}", color=colour, va=side)
+    low = min(curve.min() for curve in curves.values())
+    high = max(curve.max() for curve in curves.values())
+    margin = high - low
+    ax.set(xlabel="additions", ylabel="running sum", xlim=(0, 1.27 * len(curve)))
+    ax.set_ylim(low - 0.05 * margin, high + 0.12 * margin)  # above: room for the name of the highest line
+    ends = ", ".join(f"{name} ends at {curve[-1]:.4f}" for name, curve in curves.items())
+    figure.set_label(f"Running sums over {len(curve):,} additions: {ends}.")
     return figure
 
 
 @styled
 def landmarks(fmt: FloatSpec) -> Figure:
-    """The positive half of a format from zero to infinity on a logarithmic axis."""
+    """Draw the positive half of a format, from zero to infinity, on a logarithmic axis."""
     figure, ax = canvas(height=0.78)
     edges = [fmt.min_subnormal / 64, fmt.min_subnormal / 2, fmt.min_normal, fmt.max, fmt.max * 64]
     kinds = (
@@ -61,10 +66,10 @@ def landmarks(fmt: FloatSpec) -> Figure:
         ("inf", VERMILLION, "xxx"),
     )
     for (kind, colour, hatch), left, right in zip(kinds, edges, edges[1:], strict=False):
-        ax.barh(
-            0, right - left, left=left, height=0.8, color=colour, alpha=0.28, hatch=hatch, edgecolor=colour
-        )
-        ax.text(math.sqrt(left * right), 0.62, kind, ha="center", va="center", color=colour, weight="bold")
+        look = {"color": colour, "alpha": 0.28, "hatch": hatch, "edgecolor": colour}
+        ax.barh(0, right - left, left=left, height=0.8, **look)
+        middle = math.sqrt(left * right)  # of a logarithmic axis
+        ax.text(middle, 0.62, kind, ha="center", va="center", color=colour, weight="bold")
     marks = {"smallest": fmt.min_subnormal, "smallest normal": fmt.min_normal, "one": 1.0, "largest": fmt.max}
     for name, value in marks.items():
         ax.vlines(value, -0.5, 0.4, color=BLUE, linewidth=3)
@@ -76,14 +81,12 @@ def landmarks(fmt: FloatSpec) -> Figure:
 
 @styled
 def near_zero(fmt: FloatSpec) -> Figure:
-    """The numbers next to zero, with and without subnormals."""
+    """Draw the numbers next to zero, with and without subnormals."""
     figure, ax = canvas(height=0.78)
     values = np.array(sorted(v for v in scalar.all_values(fmt) if 0 <= v <= 4 * fmt.min_normal))
     without = values[(values == 0) | (values >= fmt.min_normal)]
-    for y, ticks, colour, label in (
-        (1, values, GREEN, "with subnormals"),
-        (0, without, VERMILLION, "without"),
-    ):
+    rows = ((1, values, GREEN, "with subnormals"), (0, without, VERMILLION, "without"))
+    for y, ticks, colour, label in rows:
         ax.vlines(ticks, y - 0.26, y + 0.26, color=colour, linewidth=3)
         ax.text(-0.12 * fmt.min_normal, y, label, ha="right", va="center", color=colour, weight="bold")
     ax.axvspan(0, fmt.min_normal, color=SKY, alpha=0.16)
@@ -91,9 +94,8 @@ def near_zero(fmt: FloatSpec) -> Figure:
     ax.text(fmt.min_normal * 2.5, 1.5, "normal", ha="center", color=BLUE)
     powers = [0, *(fmt.min_normal * k for k in (1, 2, 4))]
     names = ["0", *(f"$2^{{{int(math.log2(p))}}}$" for p in powers[1:])]
-    ax.set(
-        xlim=(-1.15 * fmt.min_normal, 4.1 * fmt.min_normal), ylim=(-0.5, 1.8), xlabel=f"value in {fmt.name}"
-    )
+    ax.set(ylim=(-0.5, 1.8), xlabel=f"value in {fmt.name}")
+    ax.set_xlim(-1.15 * fmt.min_normal, 4.1 * fmt.min_normal)
     ax.set_xticks(powers, names)
     _bare(ax)
     return figure
@@ -101,19 +103,19 @@ def near_zero(fmt: FloatSpec) -> Figure:
 
 @styled
 def spacing(formats: Sequence[FloatSpec]) -> Figure:
-    """One ulp against the value, both logarithmic: a staircase per format."""
+    """Plot one ulp against the value, both logarithmic, between 2^-30 and 2^24: a staircase per format."""
     figure, ax = canvas()
     for fmt in formats:
         colour, dash = LINES[fmt.name]
-        low, high = max(fmt.min_subnormal, 2.0**-30), min(fmt.max, 2.0**24)
+        low = max(fmt.min_subnormal, 2.0**-30)
+        high = min(fmt.max, 2.0**24)
         values = [2.0**k for k in range(round(math.log2(low)), round(math.log2(high)) + 1)]
-        ax.step(values, [scalar.ulp(v, fmt) for v in values], where="post", color=colour, linestyle=dash)
-        end, above = (
-            (values[-1], scalar.ulp(values[-1], fmt)),
-            fmt.name == "E4M3",
-        )  # its end lies on others' lines
-        align = {"ha": "right", "va": "bottom"} if above else {"ha": "left", "va": "center"}
-        ax.annotate(f" {fmt.name}", end, color=colour, weight="bold", **align)
+        ulps = [scalar.ulp(v, fmt) for v in values]
+        ax.step(values, ulps, where="post", color=colour, linestyle=dash)
+        align = {"ha": "left", "va": "center"}
+        if fmt.name == "E4M3":  # its end lies on the lines of other formats
+            align = {"ha": "right", "va": "bottom"}
+        ax.annotate(f" {fmt.name}", (values[-1], ulps[-1]), color=colour, weight="bold", **align)
     ax.axhline(1, color=SKY, linewidth=1.2)
     ax.text(2.0**-29, 1.4, "above: not every whole number", color=BLUE, va="bottom")
     ax.set_xscale("log", base=2)
@@ -129,7 +131,7 @@ def spacing(formats: Sequence[FloatSpec]) -> Figure:
 
 @styled
 def layouts(formats: Sequence[FloatSpec]) -> Figure:
-    """A row of boxes per format, one box per bit, aligned at the border of exponent and mantissa."""
+    """Draw a row of boxes per format, one box per bit, aligned at the border of exponent and mantissa."""
     longest = max(f.bits for f in formats)
     figure, ax = canvas(height=0.16 * len(formats) + 0.07)
     pivot = max(f.exponent_bits for f in formats)
@@ -139,15 +141,11 @@ def layouts(formats: Sequence[FloatSpec]) -> Figure:
         _boxes(ax, start, row, fmt.exponent_bits, BLUE)
         _boxes(ax, pivot + 0.25, row, fmt.mantissa_bits, GREEN)
         ax.text(-1.7, row, fmt.name, ha="right", va="center", weight="bold")
-        ax.text(
-            pivot + fmt.mantissa_bits + 0.7, row, f"{fmt.exponent_bits} + {fmt.mantissa_bits}", va="center"
-        )
-    for x, name, colour in (
-        (-0.75, "sign", VERMILLION),
-        (pivot / 2, "exponent", BLUE),
-        (pivot + 2, "mantissa", GREEN),
-    ):
-        ax.text(x, -0.72, name, ha="center" if x < pivot else "left", va="center", color=colour)
+        bits = f"{fmt.exponent_bits} + {fmt.mantissa_bits}"
+        ax.text(pivot + fmt.mantissa_bits + 0.7, row, bits, va="center")
+    ax.text(-0.75, -0.72, "sign", ha="center", va="center", color=VERMILLION)
+    ax.text(pivot / 2, -0.72, "exponent", ha="center", va="center", color=BLUE)
+    ax.text(pivot + 2, -0.72, "mantissa", ha="left", va="center", color=GREEN)
     ax.set(xlim=(-5, max(longest + 2.5, 20)), ylim=(len(formats) - 0.45, -1.05))
     ax.axis("off")
     bits = "; ".join(f"{f.name} {f.exponent_bits} exponent, {f.mantissa_bits} mantissa" for f in formats)
@@ -158,6 +156,7 @@ def layouts(formats: Sequence[FloatSpec]) -> Figure:
 def _boxes(
     ax, left: float, row: float, count: int, colour: str, width: float = 0.86, height: float = 0.72
 ) -> None:
+    """Draw `count` boxes in a row, from `left` on, one unit apart."""
     for k in range(count):
         box = FancyBboxPatch(
             (left + k + 0.07, row - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.12",
@@ -168,20 +167,19 @@ def _boxes(
 
 @styled
 def ties(drift: Mapping[str, float]) -> Figure:
-    """Left: where the ties between whole numbers go. Right: mean error of the two rules over many ties."""
+    """Draw where the ties between whole numbers go (left) and the mean error of two rules over many ties (right).
+
+    drift  {rule: mean error}, "half up" first
+    """
     figure, (line, bars) = canvas(columns=2, width_ratios=(3, 2))
     line.hlines(0, 0.7, 4.3, color=BLUE, linewidth=1.4)
     for n in range(1, 5):
-        even = n % 2 == 0
-        line.plot(n, 0, "o", markersize=17 if even else 11, color=GREEN if even else SKY)
-        line.text(
-            n,
-            -0.16,
-            f"{n}\n{'even' if even else 'odd'}",
-            ha="center",
-            va="top",
-            color=GREEN if even else None,
-        )
+        if n % 2 == 0:
+            line.plot(n, 0, "o", markersize=17, color=GREEN)
+            line.text(n, -0.16, f"{n}\neven", ha="center", va="top", color=GREEN)
+        else:
+            line.plot(n, 0, "o", markersize=11, color=SKY)
+            line.text(n, -0.16, f"{n}\nodd", ha="center", va="top")
     for tie in (1.5, 2.5, 3.5):
         _arrow(line, tie, round(tie))
         line.plot(tie, 0, "|", markersize=22, color=VERMILLION, markeredgewidth=2.4)
@@ -191,80 +189,77 @@ def ties(drift: Mapping[str, float]) -> Figure:
     bars.bar(list(drift), list(drift.values()), color=[VERMILLION, GREEN], width=0.55, hatch=["//", ""])
     for k, value in enumerate(drift.values()):
         bars.text(k, value + 0.02, f"{value:+.2f}", ha="center", va="bottom")
-    bars.set(ylabel="mean error", ylim=(0, 0.62))
+    bars.set(ylabel="mean error", ylim=(0, 1.24 * max(drift.values())))  # room for the number above the bar
     return figure
 
 
 def _arrow(ax, start: float, end: float) -> None:
-    """A bent arrow above the line, from a tie to the number it goes to."""
-    bend = f"arc3,rad={0.6 if end < start else -0.6}"
+    """Draw a bent arrow above the line, from a tie to the number it goes to."""
+    radius = 0.6 if end < start else -0.6  # so that both bend upwards
+    bend = f"arc3,rad={radius}"
     look = {"arrowstyle": "-|>", "color": VERMILLION, "linewidth": 2.4, "connectionstyle": bend}
     ax.annotate("", (end, 0.08), (start, 0.08), arrowprops=look)
 
 
 @styled
 def stochastic(runs: Sequence[Sequence[float]], nearest: Sequence[float], shown: int = 20) -> Figure:
-    """Running sums with stochastic rounding, the first `shown` of them and the mean of all, and the nearest one."""
+    """Plot running sums with stochastic rounding (the first `shown` runs, the mean of all) and the one to nearest.
+
+    runs     running sums of each run, [runs, additions]
+    nearest  the running sums rounded to nearest, [additions]
+    """
     figure, ax = canvas()
     stack = np.stack([np.asarray(run, dtype=float) for run in runs])
     for run in stack[:shown]:
         ax.plot(run, color=SKY, linestyle="-", linewidth=1.0, alpha=0.75)
-    steps = np.arange(stack.shape[1])
-    ax.plot(steps, stack.mean(0), color=BLUE, linestyle="-")
+    mean = stack.mean(0)
+    additions = len(mean)
+    ax.plot(np.arange(additions), mean, color=BLUE, linestyle="-")
     ax.plot(np.asarray(nearest), color=VERMILLION, linestyle="-.")
-    ax.text(
-        1.01 * len(steps),
-        stack.mean(0)[-1],
-        f"stochastic,\nmean of {len(stack)} runs",
-        color=BLUE,
-        va="center",
-    )
-    ax.text(1.01 * len(steps), float(nearest[-1]), "to nearest", color=VERMILLION, va="center")
-    ax.set(xlabel="additions", ylabel="running sum", xlim=(0, 1.3 * len(steps)))
+    name = f"stochastic,\nmean of {len(stack)} runs"
+    ax.text(1.01 * additions, mean[-1], name, color=BLUE, va="center")
+    ax.text(1.01 * additions, float(nearest[-1]), "to nearest", color=VERMILLION, va="center")
+    ax.set(xlabel="additions", ylabel="running sum", xlim=(0, 1.3 * additions))
     figure.set_label(
         f"Running sums with stochastic rounding scatter around a straight line; the mean of {len(stack)} runs ends at "
-        f"{stack.mean(0)[-1]:.2f}. The sum rounded to nearest ends at {float(nearest[-1]):.2f}."
+        f"{mean[-1]:.2f}. The sum rounded to nearest ends at {float(nearest[-1]):.2f}."
     )
     return figure
 
 
 @styled
 def accumulators(exact: Sequence[float], sums: Mapping[str, Sequence[float]]) -> Figure:
-    """The same inputs added into accumulators of different formats."""
+    """Plot the partial sums of the same numbers in two accumulators; `exact` are the exact partial sums."""
     figure, ax = canvas()
     exact = np.asarray(exact)
-    every = slice(None, None, max(1, len(exact) // 400))
+    every = slice(None, None, max(1, len(exact) // 400))  # 400 points are enough for the eye
     steps = np.arange(len(exact))[every]
-    for (name, values), (colour, dash) in zip(sums.items(), ((VERMILLION, "-."), (BLUE, "-")), strict=True):
+    looks = ((VERMILLION, "-."), (BLUE, "-"))
+    for (name, values), (colour, dash) in zip(sums.items(), looks, strict=True):
         values = np.asarray(values)[-len(exact) :][every]
         ax.plot(steps, values, color=colour, linestyle=dash)
         ax.text(1.01 * len(exact), values[-1], name, color=colour, va="center")
     ax.set(xlabel="addends", ylabel="running sum", xlim=(0, 1.36 * len(exact)))
-    ends = ", ".join(f"{name} {float(values[-1]):,.0f}" for name, values in sums.items())
-    figure.set_label(f"Running sums of {len(exact):,} numbers. They end at: exact {exact[-1]:,.0f}, {ends}.")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.yaxis.set_major_formatter("{x:,.0f}")
+    ends = ", ".join(f"{name} {float(values[-1]):,.0f}" for name, values in sums.items())
+    figure.set_label(f"Running sums of {len(exact):,} numbers. They end at: exact {exact[-1]:,.0f}, {ends}.")
     return figure
 
 
 @styled
 def all_numbers(formats: Sequence[FloatSpec]) -> Figure:
-    """Every number of a few small formats as ticks, each on the scale of its own largest number."""
-    figure, axes = canvas()
+    """Draw every number of a few small formats as a tick, each format scaled by its largest number."""
+    figure, ax = canvas()
     for row, fmt in enumerate(formats):
         values = sorted(set(scalar.all_values(fmt)))
-        axes.vlines(
-            np.array(values) / fmt.max,
-            row - 0.27,
-            row + 0.27,
-            color=(BLUE, GREEN, VERMILLION)[row % 3],
-            linewidth=2.2,
-        )
-        axes.text(-1.06, row, fmt.name, ha="right", va="center", weight="bold")
-        axes.text(1.06, row, f"{len(values)} numbers\nup to {fmt.max:g}", va="center")
-    axes.set(xlim=(-1.4, 1.55), ylim=(len(formats) - 0.5, -0.5), xlabel="value / largest value")
-    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
-    _bare(axes)
+        colour = (BLUE, GREEN, VERMILLION)[row % 3]
+        ax.vlines(np.array(values) / fmt.max, row - 0.27, row + 0.27, color=colour, linewidth=2.2)
+        ax.text(-1.06, row, fmt.name, ha="right", va="center", weight="bold")
+        ax.text(1.06, row, f"{len(values)} numbers\nup to {fmt.max:g}", va="center")
+    ax.set(xlim=(-1.4, 1.55), ylim=(len(formats) - 0.5, -0.5), xlabel="value / largest value")
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1])
+    _bare(ax)
     counts = ", ".join(f"{f.name} {len(set(scalar.all_values(f)))} up to {f.max:g}" for f in formats)
     figure.set_label(f"All numbers of small formats as ticks on a line, denser near zero: {counts}.")
     return figure
@@ -272,7 +267,7 @@ def all_numbers(formats: Sequence[FloatSpec]) -> Figure:
 
 @styled
 def block_layout(blocks: Sequence[BlockSpec]) -> Figure:
-    """A row per block format: its elements, and the scale that they share."""
+    """Draw a row per block format: its elements, and the scale that they share."""
     figure, ax = canvas(height=0.27 * len(blocks))
     for row, spec in enumerate(blocks):
         _boxes(ax, 0, row, spec.block_size, BLUE, height=0.56)
@@ -288,17 +283,12 @@ def block_layout(blocks: Sequence[BlockSpec]) -> Figure:
 
 @styled
 def error_bars(errors: Mapping[str, float]) -> Figure:
-    """Relative errors as bars, shortest name first on the axis, the value written at each bar."""
+    """Draw relative errors as bars, in the order of the mapping, with the value at the end of each bar."""
     figure, ax = canvas()
-    names = list(errors)
-    ax.barh(
-        names,
-        [errors[n] for n in names],
-        color=[BLUE, BLUE, GREEN, VERMILLION, ORANGE][: len(names)],
-        height=0.62,
-    )
-    for row, name in enumerate(names):
-        ax.text(errors[name], row, f" {errors[name]:.1%}", va="center")
+    colours = [BLUE, BLUE, GREEN, VERMILLION, ORANGE][: len(errors)]
+    ax.barh(list(errors), list(errors.values()), color=colours, height=0.62)
+    for row, error in enumerate(errors.values()):
+        ax.text(error, row, f" {error:.1%}", va="center")
     ax.invert_yaxis()
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.set(xlabel="root mean square error / standard deviation", xlim=(0, 1.15 * max(errors.values())))
@@ -308,7 +298,7 @@ def error_bars(errors: Mapping[str, float]) -> Figure:
 
 @styled
 def grids(even: IntSpec, floating: FloatSpec) -> Figure:
-    """The positive numbers of an integer and of a float format of the same width on one scale."""
+    """Draw the positive numbers of an integer and of a float format, both scaled to a largest number of one."""
     figure, ax = canvas(height=0.7)
     for row, (fmt, colour) in enumerate(((even, BLUE), (floating, VERMILLION))):
         values = np.array(sorted({v for v in scalar.all_values(fmt) if v >= 0})) / fmt.max
@@ -321,9 +311,10 @@ def grids(even: IntSpec, floating: FloatSpec) -> Figure:
 
 @styled
 def histograms(samples: Mapping[str, Sequence[float]], formats: Sequence[FloatSpec]) -> Figure:
-    """How large the numbers of a network are, over what each format can hold (subnormals paler)."""
+    """Plot histograms of the magnitudes of three kinds of numbers, above the ranges of formats (subnormals paler)."""
     figure, (top, bottom) = canvas(rows=2, sharex=True, height_ratios=(3, 2))
-    edges = np.arange(-34.5, 20.5)
+    edges = np.arange(-34.5, 20.5)  # log2 of the magnitude; a bin is centred on a power of two
+    highest = 0.0
     looks = ((BLUE, "-", "right"), (GREEN, "--", "left"), (VERMILLION, "-.", "center"))
     for (name, values), (colour, dash, side) in zip(samples.items(), looks, strict=True):
         size = np.abs(np.asarray(values, dtype=float))
@@ -332,7 +323,8 @@ def histograms(samples: Mapping[str, Sequence[float]], formats: Sequence[FloatSp
         top.stairs(share, edges, color=colour, linestyle=dash, linewidth=2.6)
         peak = edges[share.argmax()] + 0.5
         top.text(peak, share.max() + 0.006, name, ha=side, va="bottom", color=colour, weight="bold")
-    top.set(ylabel="share", ylim=(0, 0.36))
+        highest = max(highest, share.max())
+    top.set(ylabel="share", ylim=(0, 1.2 * highest))  # room for the name above the highest peak
     for row, fmt in enumerate(formats):
         low, normal, high = (math.log2(v) for v in (fmt.min_subnormal, fmt.min_normal, fmt.max))
         bottom.barh(row, normal - low, left=low, height=0.6, color=BLUE, alpha=0.25)
@@ -349,32 +341,38 @@ def histograms(samples: Mapping[str, Sequence[float]], formats: Sequence[FloatSp
 
 
 def _median_size(values: Sequence[float]) -> float:
+    """The median magnitude of the values that are not zero."""
     size = np.abs(np.asarray(values, dtype=float))
     return float(np.median(size[size > 0]))
 
 
 @styled
 def ranges(formats: Sequence[FloatSpec]) -> Figure:
-    """What each format reaches: normal numbers solid, subnormal ones hatched."""
+    """Draw the range of each format as a bar: normal numbers solid, subnormal ones hatched."""
     figure, ax = canvas(height=0.13 * len(formats) + 0.35)
+    lows, highs = [], []
     for row, fmt in enumerate(formats):
         low, normal, high = (math.log2(v) for v in (fmt.min_subnormal, fmt.min_normal, fmt.max))
+        lows.append(low)
+        highs.append(high)
         ax.barh(row, high - normal, left=normal, height=0.6, color=BLUE, alpha=0.7)
         ax.barh(row, normal - low, left=low, height=0.6, color=SKY, alpha=0.4, hatch="///", edgecolor=BLUE)
         ax.text(high + 3, row, sci(fmt.max), va="center")
         ax.text(low - 3, row, sci(fmt.min_subnormal), va="center", ha="right")
     ax.set_yticks(range(len(formats)), [fmt.name for fmt in formats])
-    ax.set(xlim=(-215, 175), ylim=(len(formats) - 0.4, -0.6), xlabel="magnitude (hatched: subnormal)")
-    reach = "; ".join(f"{f.name} from {f.min_subnormal:.3g} to {f.max:.3g}" for f in formats)
-    figure.set_label(f"Range of {len(formats)} formats as bars over powers of two: {reach}.")
+    width = max(highs) - min(lows)
+    ax.set_xlim(min(lows) - 0.24 * width, max(highs) + 0.17 * width)  # room for the numbers at the ends
+    ax.set(ylim=(len(formats) - 0.4, -0.6), xlabel="magnitude (hatched: subnormal)")
     ax.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:.0f}}}$")
     ax.grid(False, axis="y")
+    reach = "; ".join(f"{f.name} from {f.min_subnormal:.3g} to {f.max:.3g}" for f in formats)
+    figure.set_label(f"Range of {len(formats)} formats as bars over powers of two: {reach}.")
     return figure
 
 
 @styled
 def relative_error(formats: Sequence[FloatSpec], low: float = -12, high: float = 10) -> Figure:
-    """Largest relative rounding error against the magnitude: half an ulp, divided by the number."""
+    """Plot the largest relative rounding error, half an ulp / number, against numbers from 2^low to 2^high."""
     figure, ax = canvas()
     values = 2.0 ** np.linspace(low, high, 1500)
     for fmt in formats:
@@ -384,7 +382,7 @@ def relative_error(formats: Sequence[FloatSpec], low: float = -12, high: float =
         ax.plot(inside, errors, color=colour, linestyle=dash, label=fmt.name)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(lambda y, _: f"{y:.2%}" if y < 0.01 else f"{y:.0%}")
+    ax.yaxis.set_major_formatter(_percent)
     ax.set(xlabel="magnitude of the number", ylabel="largest relative error")
     ax.legend(ncols=len(formats), loc="upper right")
     peaks = ", ".join(f"{f.name} {f.eps / 2:.2%}" for f in formats)
@@ -395,9 +393,16 @@ def relative_error(formats: Sequence[FloatSpec], low: float = -12, high: float =
     return figure
 
 
+def _percent(share: float, _tick: int) -> str:
+    """Write a share as percent, with the digits that its size needs."""
+    if share < 0.01:
+        return f"{share:.2%}"
+    return f"{share:.0%}"
+
+
 @styled
 def signal_to_noise(rows: Mapping[str, tuple[float, float]]) -> Figure:
-    """{name: (bits per element, signal to quantisation noise in dB)} as labelled points."""
+    """Plot a labelled point per format; rows are {name: (bits per element, signal to quantisation noise in dB)}."""
     figure, ax = canvas()
     for (name, (bits, decibels)), marker in zip(rows.items(), MARKERS * 2, strict=False):
         ax.plot(bits, decibels, marker=marker, linestyle="none", color=BLUE)
