@@ -3,6 +3,7 @@
 exercise    question, truth and typical mistakes, declared together; called with a function it gives a verdict
 answers     kinds of answers: is it the right one, is it a mistake's, and how does it read
 diagnosis   which mistake explains the wrong answers
+outline     name, title and minutes of a file's exercises, read without running it
 sandbox     run a student's function and explain in words what went wrong
 timelimit   stop a call that takes too long
 printed     what a student's function prints while it is checked

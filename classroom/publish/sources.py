@@ -10,6 +10,9 @@ values are put into a cell *after* it, so sizes that depend on the profile belon
 
     # %%
     samples = {"ci": 10_000, "cpu": 1_000_000, "gpu": 100_000_000}[PROFILE]
+
+In a solution the heading of an exercise is its name, `# ## {bytes_held}`: number, title and minutes are filled in from
+the lecture's `exercises.py`, and `{minutes}` is the sum of all.
 """
 
 from __future__ import annotations
@@ -17,11 +20,17 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
+import itertools
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from classroom import lectures
+from classroom.checking.outline import Outline, outlines
+
+LECTURES = Path(lectures.__file__).parent
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 FOLDERS = ("notebooks", "solutions")
 FILE_PATTERN = "[0-9][0-9]_*.py"
@@ -134,12 +143,42 @@ def did_you_mean(name: str, sources: list[Source]) -> str:
 
 
 def read_source(path: Path):
-    """The source as a notebook without outputs: cells, their tags, the course's kernelspec."""
+    """The source as a notebook without outputs: cells, their tags, the course's kernelspec.
+
+    In a solution the headings are filled in. Raises CourseError for a heading of an exercise that is not declared.
+    """
     import jupytext
 
-    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    text = path.read_text(encoding="utf-8")
+    if path.parent.parent.name == "solutions":
+        exercises = outlines(LECTURES / path.stem.partition("_")[2] / "exercises.py")
+        text = with_headings(text, exercises, path.name)
+    notebook = jupytext.reads(text, fmt="py:percent")
     notebook.metadata = type(notebook.metadata)({"kernelspec": KERNELSPEC})
     return notebook
+
+
+HEADING = re.compile(r"^# ## \{(\w+)\}$", re.MULTILINE)
+
+
+def with_headings(text: str, exercises: list[Outline], file: str = "the source") -> str:
+    """`# ## {bytes_held}` becomes `# ## 3. Bytes that stay (10 minutes)`, "*About {minutes} minutes" the sum of all.
+
+    The number is the heading's place in the text. Raises CourseError for a name that no exercise has.
+    """
+    known = {exercise.name: exercise for exercise in exercises}
+    numbers = itertools.count(1)
+
+    def heading(match: re.Match) -> str:
+        exercise = known.get(match[1])
+        if exercise is None:
+            raise CourseError(
+                f"{file} has a heading for {match[1]!r}; there are exercises {', '.join(known)}."
+            )
+        return f"# ## {next(numbers)}. {exercise.title} ({exercise.minutes} minutes)"
+
+    total = sum(exercise.minutes for exercise in exercises)
+    return HEADING.sub(heading, text).replace("*About {minutes} minutes", f"*About {total} minutes")
 
 
 PROFILES = ("ci", "cpu", "gpu")

@@ -11,13 +11,13 @@ calls, is named and does not count; a forged record that fits cannot be told fro
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from classroom import lectures
+from classroom.checking.outline import outlines
 from classroom.checking.verdict import STATUSES, VERDICT_MIME
 from classroom.publish.execute import REPRODUCIBLE, Run, execute
 from classroom.publish.exercises import CHECK_CALL
@@ -189,22 +189,11 @@ def misfit_of(verdict: Shown, titles: Mapping[str, str]) -> str | None:
 
 
 def titles_of(notebook) -> dict[str, str]:
-    """{name: title} of the exercises whose checks the notebook imports; {} if they are not the course's.
-
-    The module is read, not imported: most checks load torch.
-    """
+    """{name: title} of the exercises whose checks the notebook imports; {} if they are not the course's."""
     found = [CHECKS_IMPORT.search(cell.source) for cell in code_cells(notebook)]
-    path = next((LECTURES / match[1] / "exercises.py" for match in found if match), None)
-    if path is None or not path.is_file():
-        return {}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _calls_exercise(node)]
-    arguments = [{k.arg: k.value for k in call.keywords} for call in calls]
-    return {ast.literal_eval(given["name"]): ast.literal_eval(given["title"]) for given in arguments}
-
-
-def _calls_exercise(node: ast.Call) -> bool:
-    return isinstance(node.func, ast.Name) and node.func.id == "Exercise"
+    words = [match[1] for match in found if match]
+    exercises = outlines(LECTURES / words[0] / "exercises.py") if words else []
+    return {exercise.name: exercise.title for exercise in exercises}
 
 
 def calls_in(notebook) -> list[str]:

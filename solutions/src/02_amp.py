@@ -1,16 +1,20 @@
 # %% [markdown]
 # # Exercises 2: mixed precision
 #
-# Seven exercises, from ten minutes to twenty, easy ones first. Do them in any order, and as many as you like. After them you will
+# Seven exercises of ten to twenty minutes, easy ones first. Do them in any order, and as many as you like. After them
+# you will
 #
-# - count which gradients FP16 kills, and choose the scale that saves them;
+# - count which gradients FP16 turns into zero, and choose the scale that saves them;
 # - write the dynamic loss scaler, and put clipping in its right place;
 # - know what autocast changes, what it leaves alone, and what a master weight is for.
 #
-# *About 90 minutes for all, less than 1 GB of memory, no network.*
+# *About {minutes} minutes for all, less than 1 GB of memory, no network.*
 #
-# **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The check says what it expected and what it got, and gives
-# one more hint each time it fails; `check.name(function).hint(2)` shows the first two at once. Typical mistakes are recognised and named.
+# **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The check
+# says what it expected and what it got. It names a typical mistake if it recognises one; if not, it gives one more
+# hint each time. The last hint is the solution and comes only on demand: `check.name(function).hint(3)`. What your
+# function prints is shown only for a call that fails. If a check says `NameError`, or judges code that you have
+# changed, the cell above it did not run: run it and read its error first.
 
 # %% tags=["parameters"]
 PROFILE = "ci"
@@ -25,10 +29,11 @@ minutes = sum(exercise.minutes for exercise in check.EXERCISES)
 print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 
 # %% [markdown]
-# ## 1. Which gradients die? (10 minutes)
+# ## {share_flushed}
 #
-# `gradients` is an FP32 tensor, `scale` a number. Write `share_flushed(gradients, scale)`: of the gradients that are **not zero**, the share that becomes zero when the scaled gradients are cast
-# to FP16. If there are none, 0.0. *Where to look: "Gradients that die" in lecture 2.*
+# `gradients` is an FP32 tensor, `scale` a number. Write `share_flushed(gradients, scale)`: of the gradients that are
+# **not zero**, the share that becomes zero when the scaled gradients are cast to FP16. If there are none, the share
+# is 0.0. *Where to look: "Gradients that die" in lecture 2.*
 
 
 # %%
@@ -50,10 +55,11 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 2. The largest safe scale (10 minutes)
+# ## {largest_safe_scale}
 #
-# Write `largest_safe_scale(gradients)`: the largest **power of two** by which every number of the list can be multiplied without exceeding 65,504, the largest FP16 number. It may be
-# smaller than one. *Where to look: "Static loss scaling" in lecture 2.*
+# Write `largest_safe_scale(gradients)`: the largest **power of two** by which every number of the list can be
+# multiplied without exceeding 65,504, the largest FP16 number. It may be smaller than one. *Where to look: "Static
+# loss scaling" in lecture 2.*
 
 
 # %%
@@ -73,10 +79,13 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 3. Bytes that stay (10 minutes)
+# ## {bytes_held}
 #
-# Write `bytes_held(parameters, recipe)`: the bytes of weights, gradients, master weights and Adam's states that stay from step to step, for a number of parameters and one of four recipes:
-# `"fp32"`, `"autocast"`, `"bf16 only"`, and `"fp16 with masters"` (FP16 weights; their gradients are widened to FP32 for the masters, and the FP16 ones freed). *Where to look: "What mixed precision does not do" in lecture 2.*
+# Write `bytes_held(parameters, recipe)`: the bytes of weights, gradients, master weights and Adam's states that stay
+# from step to step, for a number of parameters and one of four recipes: `"fp32"`, `"autocast"`, `"bf16 only"`, and
+# `"fp16 with masters"` (FP16 weights; their gradients are widened to FP32 for the masters, and the FP16 ones freed).
+# The first check takes a few seconds: it trains a real layer and counts. *Where to look: "What mixed precision does
+# not do" in lecture 2.*
 
 
 # %%
@@ -101,10 +110,12 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 4. Which operation runs in which dtype? (10 minutes)
+# ## {bits_of_result}
 #
-# A region of `torch.autocast("cpu", torch.bfloat16)`. Write `bits_of_result(operation, input_bits)`: 16 or 32, the bits of the result, for inputs of 32 bits (FP32) or 16 (BF16). The operations: `"linear"`, `"matmul"`,
-# `"softmax"`, `"layer_norm"`, `"exp"`, `"sum"`, `"mse_loss"`. Try some in a cell of your own first. *Where to look: "Autocast" in lecture 2.*
+# An operation runs under `torch.autocast("cpu", torch.bfloat16)`. Write `bits_of_result(operation, input_bits)`: the
+# bits of its result, 16 or 32, for inputs of 32 bits (FP32) or 16 bits (BF16). The operations are `"linear"`,
+# `"matmul"`, `"softmax"`, `"layer_norm"`, `"exp"`, `"sum"` and `"mse_loss"`. Try some in a cell of your own first.
+# *Where to look: "Autocast" in lecture 2.*
 
 
 # %%
@@ -125,10 +136,12 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 5. Write the dynamic scaler (20 minutes)
+# ## {scale_trajectory}
 #
-# `broken` is a list with one entry a step: was there an infinite gradient? Write `scale_trajectory(broken, growth_interval)`: the list of loss scales **after** each step. The scale starts at 65,536, halves after a broken
-# step and doubles after `growth_interval` good steps in a row; then counting starts anew. *Where to look: "Dynamic loss scaling" in lecture 2.*
+# `broken` is a list with one entry per step: was there an infinite gradient? Write
+# `scale_trajectory(broken, growth_interval)`: the list of loss scales **after** each step. The scale starts at 65,536,
+# halves after a broken step, and doubles after `growth_interval` good steps in a row; then counting starts again.
+# *Where to look: "Dynamic loss scaling" in lecture 2.*
 
 
 # %%
@@ -156,16 +169,17 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 6. Fix the loop that clips before unscaling (15 minutes)
+# ## {training_step}
 #
-# This step learns far too slowly, and nobody sees an error:
+# This step learns far too slowly, and no error appears:
 #
 # 1. `scaler.scale(loss).backward()`
 # 2. `torch.nn.utils.clip_grad_norm_(model.parameters(), limit)`
 # 3. `scaler.step(optimizer)`
 # 4. `scaler.update()`
 #
-# Write it right. The check trains a small network for five steps, in one of which the loss is infinite, and compares the weights with those of FP32 without any scaling. *Where to look: "Clip after unscaling" in lecture 2.*
+# Put it right. The check trains a small network for five steps, in one of which the loss is infinite, and compares the
+# weights with those of FP32 without any scaling. *Where to look: "Clip after unscaling" in lecture 2.*
 
 
 # %%
@@ -188,15 +202,16 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 7. A weight with a master (15 minutes)
+# ## {with_master}
 #
-# A model holds one weight in BF16. Updates arrive, each perhaps too small to move it. Write `with_master(weight, updates)`: what the model holds at the end, as a Python float, if a master in FP32 takes the
-# updates one after the other and the model gets a rounded copy. *Where to look: "Updates that are swallowed" in lecture 2.*
+# A model holds one weight in BF16. Updates arrive, and each may be too small to move it. An FP32 master takes the
+# updates one after the other, and the model gets a rounded copy. Write `with_master(weight, updates)`: what the model
+# holds at the end, as a Python float. *Where to look: "Updates that are swallowed" in lecture 2.*
 
 
 # %%
 def with_master(weight: float, updates: list[float]) -> float:
-    """The BF16 weight after all updates, which an FP32 master has collected."""
+    """The BF16 weight after all updates, which an FP32 master collected."""
     ### BEGIN SOLUTION
     master = torch.tensor(weight, dtype=torch.float32)
     for update in updates:

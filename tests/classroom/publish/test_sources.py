@@ -2,6 +2,7 @@
 
 import pytest
 
+from classroom.checking.outline import Outline
 from classroom.publish import sources
 from classroom.publish.sources import (
     CourseError,
@@ -12,6 +13,7 @@ from classroom.publish.sources import (
     pick,
     read_source,
     refuse_unknown,
+    with_headings,
     with_parameters,
 )
 
@@ -136,3 +138,24 @@ def test_an_unknown_parameter_is_refused_with_the_nearest(notebook):
         with_parameters(notebook, {"profile": "cpu"})
     with pytest.raises(CourseError, match=r"Did you mean steps\?"):
         refuse_unknown({"step": 1}, {"steps", "PROFILE"})
+
+
+OUTLINES = [Outline("double", "Twice", 5), Outline("halve", "Half as much", 10)]
+
+
+def test_headings_of_a_solution_are_filled_in_and_counted():
+    text = "# ## {halve}\n#\n# *About {minutes} minutes for all.*\n\n# ## {double}\n"
+    filled = (
+        "# ## 1. Half as much (10 minutes)\n#\n# *About 15 minutes for all.*\n\n# ## 2. Twice (5 minutes)\n"
+    )
+    assert with_headings(text, OUTLINES) == filled
+
+
+def test_a_heading_without_an_exercise_is_said():
+    with pytest.raises(CourseError, match="has a heading for 'treble'; there are exercises double, halve"):
+        with_headings("# ## {treble}\n", OUTLINES)
+
+
+def test_braces_of_code_stay():
+    text = 'print(f"## {double}, {minutes} minutes")\n'
+    assert with_headings(text, OUTLINES) == text
