@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from classroom.lectures import ORDER
 from classroom.records.claim import TEXTS, VERDICTS, Claim
+
+TEMPLATES = Path(__file__).parent / "templates"
+COLUMNS = ("id", "said", "verdict", "what is right", "how we know")
 
 
 def load() -> dict[str, list[Claim]]:
@@ -49,55 +51,36 @@ def to_markdown(register: Mapping[str, list[Claim]]) -> str:
         "Where the claims were found: " + "; ".join(f"**{key}** {text}" for key, text in TEXTS.items()) + ".",
     ]
     for word, rows in register.items():
-        lines += [
-            "",
-            f"## {word}",
-            "",
-            "| id | said | verdict | what is right | how we know |",
-            "|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(row))} |" for row in rows
-        ]
+        lines += ["", f"## {word}", "", markdown_row(COLUMNS), "|---" * len(COLUMNS) + "|"]
+        for row in rows:
+            said = f"{row.said} *({row.where})*"
+            lines.append(markdown_row((row.id, said, f"**{row.verdict}**", right(row), source(row))))
     return "\n".join(lines) + "\n"
 
 
-def cells(row: Claim) -> tuple[str, ...]:
-    said = f"{row.said} *({row.where})*"
-    right = row.right_sentence() + (f" Convention: {row.convention}." if row.convention else "")
-    return (
-        row.id,
-        said,
-        f"**{row.verdict}**",
-        right,
-        ("computed; " if row.compute else "cited; ") + row.source,
-    )
+def markdown_row(cells: Iterable[str]) -> str:
+    escaped = [cell.replace("|", r"\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
+
+
+def right(row: Claim) -> str:
+    """What is right, with the figures that this machine computes."""
+    convention = f" Convention: {row.convention}." if row.convention else ""
+    return row.right_sentence() + convention
+
+
+def source(row: Claim) -> str:
+    """How we know."""
+    return ("computed; " if row.compute else "cited; ") + row.source
 
 
 def to_html(register: Mapping[str, list[Claim]]) -> str:
     """One self-contained page with a search field; light and dark."""
-    body = "".join(
-        f"<h2>{html.escape(word)}</h2><table><thead><tr>{header()}</tr></thead>"
-        f"<tbody>{''.join(map(html_row, rows))}</tbody></table>"
-        for word, rows in register.items()
-    )
-    texts = "".join(f"<dt>{key}</dt><dd>{html.escape(text)}</dd>" for key, text in TEXTS.items())
-    page = Path(__file__).with_name("templates") / "claims.html"
-    return page.read_text(encoding="utf-8").replace("BODY", body).replace("TEXTS", texts)
+    from jinja2 import Environment, FileSystemLoader
 
-
-def header() -> str:
-    return "".join(
-        f'<th scope="col">{name}</th>' for name in ("id", "said", "verdict", "what is right", "how we know")
-    )
-
-
-def html_row(row: Claim) -> str:
-    id, said, verdict, right, how = (html.escape(cell.replace("*", "")) for cell in cells(row))
-    return (
-        f'<tr id="{id}"><th scope="row"><a href="#{id}">{id}</a></th><td>{said}</td>'
-        f'<td><span class="verdict {verdict}">{verdict}</span></td><td>{right}</td><td>{how}</td></tr>'
-    )
+    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    page = templates.get_template("claims.html.j2")
+    return page.render(register=register, texts=TEXTS, columns=COLUMNS, right=right, source=source)
 
 
 def write(root: Path) -> tuple[Path, Path]:
