@@ -131,7 +131,7 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout, as_js
 @json_option
 def build(names, check_only, force, ram_limit, cell_timeout, timeout, as_json):
     """Text sources -> executed canonical notebooks, exercises, decks: all, or those NAMED."""
-    from classroom.publish import builder
+    from classroom.publish import builder, slides
     from classroom.publish.runs import failure_panel
     from classroom.publish.sources import all_sources, find_root, pick
 
@@ -153,7 +153,7 @@ def build(names, check_only, force, ram_limit, cell_timeout, timeout, as_json):
     for run in failed:
         console.print(failure_panel(run))
     builder.write_exercises(root, console)
-    builder.build_decks(names, console)
+    slides.build_decks(names, console)
     sys.exit(1 if failed else 0)
 
 

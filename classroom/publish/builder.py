@@ -58,25 +58,6 @@ def check_rest(root: Path, console) -> list[str]:
     return found
 
 
-def build_decks(names: tuple[str, ...], console) -> None:
-    """The HTML of every deck, or of those that `names` name; without Node, a sentence and no deck."""
-    from classroom.publish.marp import MissingTool
-    from classroom.publish.slides import build as build_slides
-    from classroom.publish.slides import deck_paths
-    from classroom.publish.sources import matches_name
-
-    wanted = [
-        deck.stem
-        for deck in deck_paths()
-        if not names or any(matches_name(deck.stem, name) for name in names)
-    ]
-    try:
-        for path in build_slides(wanted) if wanted else []:
-            console.print(f"slides/build/{path.name}  built", markup=False, highlight=False)
-    except MissingTool as missing:
-        console.print(f"slides  not built: {missing}", markup=False, highlight=False)
-
-
 FIX = "coursekit build"
 
 
@@ -94,12 +75,16 @@ def run_source(source: Source, *, parameters=None, limits: Limits | None = None,
     )
 
 
+def digest_of(source: Source) -> str:
+    return inputs_digest(source.path.read_text(encoding="utf-8"), source.built.parent, source.root)
+
+
 def build(source: Source, *, force: bool = False, limits: Limits | None = None, progress=None) -> Run | None:
     """Execute the source and write its committed notebook; None if that is up to date and `force` is off.
 
     A run that fails writes nothing. Raises CourseError if the outputs cannot be committed.
     """
-    stamps, inputs = Stamps(source.root), inputs_digest(source.path, source.root)
+    stamps, inputs = Stamps(source.root), digest_of(source)
     if stamps.fresh(source.built, inputs) and not force:
         return None
     run = run_source(source, limits=limits, progress=progress)
@@ -143,7 +128,7 @@ def stale_outputs(source: Source, run: Run) -> list[str]:
 def check(source: Source, *, limits: Limits | None = None, progress=None) -> list[str]:
     """Why the committed notebook is stale; [] if it holds. Runs only what no stamp vouches for."""
     found = stale_text(source)
-    stamps, inputs = Stamps(source.root), inputs_digest(source.path, source.root)
+    stamps, inputs = Stamps(source.root), digest_of(source)
     if found or stamps.fresh(source.built, inputs):
         return found
     run = run_source(source, limits=limits, progress=progress)

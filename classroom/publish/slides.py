@@ -2,7 +2,8 @@
 
 1. Numbers in the prose: `{{ FP16.max:,.0f }}` in a slide or its notes is an f-string field, evaluated in the kernel
    where it stands. No number is ever typed.
-2. A fresh kernel runs the cells.
+2. A fresh kernel runs the cells and these fields. Their outputs are kept by the digest of what they depend on, which is
+   not the prose: a changed comma in the notes runs no cell.
 3. Each cell is replaced by its richest output: Markdown, a figure, HTML. What a cell prints is for the author and does
    not reach the slide, unless the cell is tagged `show-code`; then its source and what it prints do.
 4. Marp writes the formats. The student build is the same deck without the teacher's notes (NN_name-student).
@@ -11,18 +12,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 import re
-import sys
 import tempfile
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 
-import classroom
-import coursekit
 from classroom.publish.deck import (
     INLINE_VALUE,
     read_deck,
@@ -32,10 +28,15 @@ from classroom.publish.deck import (
 )
 from classroom.publish.execute import REPRODUCIBLE
 from classroom.publish.execute import execute as run_notebook
-from classroom.publish.marp import print_handout, run_marp
-from classroom.publish.sources import KERNELSPEC, CourseError, find_root
+from classroom.publish.marp import MissingTool, print_handout, run_marp
+from classroom.publish.sources import KERNELSPEC, CourseError, find_root, matches_name
+from classroom.publish.stamps import inputs_digest
 
 FORMATS = ("html", "pdf", "pptx", "md", "handout")
+INLINE_TAG = "inline-values"
+FRAME_HEAD = (
+    "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='color-scheme' content='light dark'>"
+)
 
 
 def deck_paths(names: Iterable[str] = (), *, root: Path | None = None) -> list[Path]:
@@ -78,10 +79,26 @@ def build(
     return [path for deck in deck_paths(names) for path in _build_one(deck, formats, out, student)]
 
 
+def build_decks(names: tuple[str, ...], console) -> None:
+    """The HTML of every deck, or of those that `names` name; without Node, a sentence and no deck."""
+    wanted = [
+        deck.stem
+        for deck in deck_paths()
+        if not names or any(matches_name(deck.stem, name) for name in names)
+    ]
+    try:
+        for path in build(wanted) if wanted else []:
+            console.print(f"slides/build/{path.name}  built", markup=False, highlight=False)
+    except MissingTool as missing:
+        console.print(f"slides  not built: {missing}", markup=False, highlight=False)
+
+
 def _build_one(deck: Path, formats: list[str], out: Path, student: bool) -> list[Path]:
     markdown = executed_markdown(deck, find_root() / "slides" / "build" / "cache")
-    markdown = without_notes(markdown) if student else markdown
-    stem = f"{deck.stem}-student" if student else deck.stem
+    stem = deck.stem
+    if student:
+        markdown = without_notes(markdown)
+        stem += "-student"
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, f"{stem}.md")
         source.write_text(markdown, encoding="utf-8")
@@ -90,82 +107,62 @@ def _build_one(deck: Path, formats: list[str], out: Path, student: bool) -> list
 
 def _write(source: Path, kind: str, out: Path) -> Path:
     """Write one format of one executed deck."""
-    root, output = find_root(), out / f"{source.stem}.{kind}"
+    root, markdown = find_root(), source.read_text(encoding="utf-8")
+    output = out / f"{source.stem}.{kind}"
     if kind == "handout":
-        return _handout(source, out / f"{source.stem}-handout.pdf")
+        return _write_handout(source, out / f"{source.stem}-handout.pdf")
     if kind == "md":
-        output.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    else:
-        plain = source.with_suffix(".plain.md")
-        switch = (
-            (root / "slides" / "theme" / "switch.js").read_text(encoding="utf-8") if kind == "html" else ""
-        )
-        script = f"\n<script>\n{switch}</script>\n" if switch else ""
-        plain.write_text(with_plain_notes(source.read_text(encoding="utf-8")) + script, encoding="utf-8")
-        run_marp(plain, output, kind, root=root)
+        output.write_text(markdown, encoding="utf-8")
+        return output
+    markdown = with_plain_notes(markdown)
+    if kind == "html":
+        switch = (root / "slides" / "theme" / "switch.js").read_text(encoding="utf-8")
+        markdown += f"\n<script>\n{switch}</script>\n"
+    plain = source.with_suffix(".plain.md")
+    plain.write_text(markdown, encoding="utf-8")
+    run_marp(plain, output, kind, root=root)
     return output
 
 
-def _handout(source: Path, output: Path) -> Path:
+def _write_handout(source: Path, output: Path) -> Path:
     deck, bare = read_deck(source), source.with_suffix(".bare.html")
     run_marp(source, bare, "bare", root=find_root())
     print_handout(bare, [slide.notes for slide in deck.slides], deck.front_matter["title"], output)
     return output
 
 
-PACKAGES = (Path(coursekit.__file__).parent, Path(classroom.__file__).parent)
-VERSIONS_THAT_SHOW = ("torch", "numpy", "matplotlib", "ml_dtypes", "jupytext")
-INLINE_TAG = "inline-values"
-FRAME_HEAD = (
-    "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='color-scheme' content='light dark'>"
-)
-
-
-def fingerprint(deck: Path) -> str:
-    """16 hex digits over the deck, all code of the course and the libraries whose version can change a picture."""
-    digest = hashlib.sha256(deck.read_bytes())
-    for package in PACKAGES:
-        files = (p for p in package.rglob("*") if p.suffix in {".py", ".js", ".css", ".json", ".toml"})
-        for path in sorted(files):
-            digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    digest.update(repr([sys.version, *map(version, VERSIONS_THAT_SHOW)]).encode())
-    return digest.hexdigest()[:16]
+# ---------------------------------------------------------------- cells become what they show
 
 
 def executed_markdown(deck: Path, cache: Path) -> str:
-    """The executed deck, from `cache` if nothing it depends on has changed since."""
-    kept = cache / f"{deck.stem}-{fingerprint(deck)}.md"
-    if not kept.exists():
-        markdown = execute(deck)
-        cache.mkdir(parents=True, exist_ok=True)
-        for stale in cache.glob(f"{deck.stem}-*.md"):
-            stale.unlink(missing_ok=True)
-        kept.write_text(markdown, encoding="utf-8")
-    return kept.read_text(encoding="utf-8")
-
-
-def execute(deck: Path) -> str:
-    """Run every cell in a fresh kernel, within the limits of a notebook, and return plain Marp Markdown.
+    """Plain Marp Markdown: values filled in, cells replaced by outputs, taken from `cache` if they still hold.
 
     Raises CourseError with the cell that failed and why.
     """
+    head, body = split_front_matter(deck.read_text(encoding="utf-8"))
+    notebook = notebook_of(body)
+    kept = cache / f"{deck.stem}-{fingerprint(notebook, deck)}.json"
+    if not kept.exists():
+        outputs = execute(notebook, deck)
+        cache.mkdir(parents=True, exist_ok=True)
+        for stale in cache.glob(f"{deck.stem}-*"):
+            stale.unlink(missing_ok=True)
+        kept.write_text(json.dumps(outputs), encoding="utf-8")
+    fill(notebook, json.loads(kept.read_text(encoding="utf-8")))
+    return f"---\n{head}\n---\n{render(notebook)}"
+
+
+def notebook_of(body: str):
+    """The deck as a notebook: its cells, and before a Markdown cell with `{{ }}` a cell that prints the values."""
     import jupytext
 
-    head, body = split_front_matter(deck.read_text(encoding="utf-8"))
     notebook = jupytext.reads(body, fmt="md")
     notebook.metadata["kernelspec"] = KERNELSPEC
     notebook.cells = [cell for written in notebook.cells for cell in (*_value_cell(written), written)]
-    run = run_notebook(notebook, f"slides/{deck.stem}", cwd=deck.parent, env=REPRODUCIBLE)
-    if run.failure:
-        raise CourseError(
-            f"expected every cell of {deck.name} to run; this one ended in {run.failure.reason}\n\n"
-            f"{run.failure.source}"
-        )
-    return f"---\n{head}\n---\n{render(run.notebook)}"
+    return notebook
 
 
 def _value_cell(cell) -> list:
-    """A code cell that prints the values which the Markdown cell after it asks for, if it asks for any."""
     from nbformat.v4 import new_code_cell
 
     fields = INLINE_VALUE.findall(cell.source) if cell.cell_type == "markdown" else []
@@ -173,6 +170,35 @@ def _value_cell(cell) -> list:
         return []
     values = ", ".join(f"f'''{{{field}}}'''" for field in fields)
     return [new_code_cell(f"print(__import__('json').dumps([{values}]))", metadata={"tags": [INLINE_TAG]})]
+
+
+def fingerprint(notebook, deck: Path) -> str:
+    """16 hex digits over the code cells, the values asked for, and all that they reach; not over prose and notes."""
+    code = "\n".join(f"# {cell.metadata.get('tags')}\n{cell.source}" for cell in _code_cells(notebook))
+    return inputs_digest(code, deck.parent, find_root())[:16]
+
+
+def execute(notebook, deck: Path) -> list[list[dict]]:
+    """The outputs of every code cell, run in a fresh kernel within the limits of a notebook."""
+    run = run_notebook(notebook, f"slides/{deck.stem}", cwd=deck.parent, env=REPRODUCIBLE)
+    if run.failure:
+        raise CourseError(
+            f"expected every cell of {deck.name} to run; this one ended in {run.failure.reason}\n\n"
+            f"{run.failure.source}"
+        )
+    return [cell.outputs for cell in _code_cells(run.notebook)]
+
+
+def fill(notebook, outputs: list[list[dict]]) -> None:
+    """Put the kept outputs into the code cells."""
+    from nbformat import from_dict
+
+    for cell, kept in zip(_code_cells(notebook), outputs, strict=True):
+        cell.outputs = [from_dict(output) for output in kept]
+
+
+def _code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def render(notebook) -> str:

@@ -1,8 +1,9 @@
-"""What was built from what: a digest of everything that a notebook's outputs rest on, kept under build/.
+"""What was built from what: a digest of everything that outputs depend on, so that a second build runs nothing.
 
-So a second `coursekit build` runs nothing. The stamps are not committed: whether a committed notebook still
-holds is found out by running it, and a comment edited in `coursekit` should not make twelve notebooks look
-stale.
+The digest covers the code that runs, every file of the course that it reaches by imports or names in a string, and the
+installed versions. A deck keeps its outputs under this digest; a notebook gets a stamp in build/stamps.json. Stamps are
+not committed. Whether a committed notebook still holds is found out by running it, and a comment edited in `coursekit`
+should not make twelve notebooks look stale.
 """
 
 from __future__ import annotations
@@ -12,63 +13,99 @@ import hashlib
 import json
 import sys
 import sysconfig
-from importlib.metadata import distributions
+from collections.abc import Iterator
 from pathlib import Path
 
+import classroom
 
-def inputs_digest(source: Path, root: Path) -> str:
-    """Over the source, every file of the course it can reach by imports, and the installed versions."""
-    digest = hashlib.sha256(source.read_bytes())
-    for path in reached_files(source, root):
+HOUSES = ("coursekit", "classroom")
+CODE_SUFFIXES = {".py", ".pyc"}
+
+
+def inputs_digest(code: str, folder: Path, root: Path) -> str:
+    """Over code that runs in `folder`, every file of the course that it reaches, and the installed versions."""
+    digest = hashlib.sha256(code.encode())
+    for path in reached_files(code, folder, root):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     digest.update(repr((sys.version, sys.platform, installed_versions())).encode())
     return digest.hexdigest()
 
 
-def reached_files(source: Path, root: Path) -> list[Path]:
-    """Files of coursekit and classroom that `source` imports, directly or not, and the scripts and data beside them."""
-    reached, todo = set(), [source]
+def reached_files(code: str, folder: Path, root: Path) -> list[Path]:
+    """Modules of the course that `code` imports, directly or not, the data beside them, and the files it names."""
+    reached = set()
+    todo = imported_files(code, root)
     while todo:
-        for path in imported_files(todo.pop(), root) - reached:
-            reached.add(path)
-            todo.append(path)
-    data = {
-        p for path in reached for p in path.parent.iterdir() if p.suffix in {".js", ".css", ".json", ".toml"}
-    }
-    return sorted(reached | data)
+        path = todo.pop()
+        reached.add(path)
+        todo |= imported_files(path.read_text(encoding="utf-8"), root) - reached
+    data = {path for module in reached for path in data_beside(module.parent)}
+    return sorted(reached | data | named_files(code, folder, root))
 
 
-def imported_files(path: Path, root: Path) -> set[Path]:
-    """Files of coursekit and classroom that one file imports. IPython's lines (%, !) are no Python: left out."""
-    text = "\n".join(
-        line for line in path.read_text(encoding="utf-8").splitlines() if line.lstrip()[:1] not in ("%", "!")
-    )
-    names = [name for node in ast.walk(ast.parse(text)) for name in imported_names(node)]
+def parsed(code: str) -> ast.Module:
+    """The syntax tree without IPython's lines (%, !), which are not Python; empty if the rest cannot be parsed.
+
+    Then the code does not run either, and the run says why.
+    """
+    lines = [line for line in code.splitlines() if line.lstrip()[:1] not in ("%", "!")]
+    try:
+        return ast.parse("\n".join(lines))
+    except SyntaxError:
+        return ast.Module(body=[], type_ignores=[])
+
+
+def imported_files(code: str, root: Path) -> set[Path]:
+    """Files of coursekit and classroom that the code imports."""
+    names = [name for node in ast.walk(parsed(code)) for name in imported_names(node)]
     candidates = [root / (name.replace(".", "/") + end) for name in names for end in (".py", "/__init__.py")]
     return {candidate for candidate in candidates if candidate.is_file()}
 
 
 def imported_names(node: ast.AST) -> list[str]:
+    """Full names that may be modules; behind a name of the front door stands the module that defines it."""
+    names = []
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom) and node.module:
         names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    else:
-        names = []
-    return [name for name in names if name.split(".")[0] in ("coursekit", "classroom")]
+        if node.module == "classroom":
+            names += [classroom.FRONT_DOOR.get(alias.name, "") for alias in node.names]
+    return [name for name in names if name.split(".")[0] in HOUSES]
+
+
+def data_beside(folder: Path) -> Iterator[Path]:
+    """Files that are not code in the folder of a module, and in the folders below it that hold no code."""
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix not in CODE_SUFFIXES and not path.name.startswith("."):
+            yield path
+        elif path.is_dir() and not any(child.suffix in CODE_SUFFIXES for child in path.iterdir()):
+            yield from data_beside(path)
+
+
+def named_files(code: str, folder: Path, root: Path) -> set[Path]:
+    """Files of the course whose path, as seen from `folder`, is a string in the code: results that a slide shows."""
+    strings = {node.value for node in ast.walk(parsed(code)) if isinstance(node, ast.Constant)}
+    paths = {(folder / text).resolve() for text in strings if isinstance(text, str) and _like_a_path(text)}
+    return {path for path in paths if path.is_relative_to(root.resolve()) and path.is_file()}
+
+
+def _like_a_path(text: str) -> bool:
+    return "/" in text and len(text) < 200 and text.isprintable()
 
 
 def installed_versions() -> list[str]:
     """Of the environment's own packages: sys.path as a whole changes while a program runs."""
-    folders = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
-    return sorted({f"{package.name}=={package.version}" for package in distributions(path=list(folders))})
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return sorted(path.name for folder in folders for path in Path(folder).glob("*.dist-info"))
 
 
 class Stamps:
     """The file of stamps: {file: [digest of its inputs, digest of its content]}."""
 
     def __init__(self, root: Path):
-        self.root, self.path = root, root / "build" / "stamps.json"
+        self.root = root
+        self.path = root / "build" / "stamps.json"
 
     def fresh(self, built: Path, inputs: str) -> bool:
         """Whether `built` is there, as it was when it was built from these inputs."""

@@ -5,10 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from classroom.publish import builder, slides
+from classroom.publish import builder
 from classroom.publish.builder import build, check, orphans, stale_text
 from classroom.publish.limits import Limits
-from classroom.publish.marp import MissingTool
 from classroom.publish.sources import CourseError, all_sources
 
 
@@ -40,22 +39,6 @@ def test_what_is_stale_is_named_with_the_reason(copy_of_built, console):
     ]
     builder.write_exercises(copy_of_built, console)
     assert builder.check_rest(copy_of_built, console) == []
-
-
-def test_decks_are_built_by_name_and_a_missing_tool_is_only_said(console, monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(slides, "deck_paths", lambda: [tmp_path / "01_demo.md", tmp_path / "02_more.md"])
-    monkeypatch.setattr(slides, "build", lambda names: asked.append(names) or [])
-    for names in ((), ("more",), ("solutions/other",)):
-        builder.build_decks(names, console)
-    assert asked == [["01_demo", "02_more"], ["02_more"]]
-
-    def without_node(names):
-        raise MissingTool("node is not on this machine")
-
-    monkeypatch.setattr(slides, "build", without_node)
-    builder.build_decks((), console)
-    assert lines(console) == ["slides  not built: node is not on this machine"]
 
 
 def lesson(root):

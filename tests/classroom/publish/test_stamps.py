@@ -1,21 +1,28 @@
+"""The digest covers the code, what it reaches, and nothing else; a stamp vouches for inputs and content."""
+
 import pytest
 
+from classroom.publish.sources import find_root
 from classroom.publish.stamps import Stamps, inputs_digest, reached_files
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A package in which `lesson.py` reaches a, through it b, and not c."""
+    """A package in which the code reaches a, through it b, and not c."""
     files = {
-        "lesson.py": "%matplotlib inline\nfrom coursekit.pack import a\n!ls\nimport numpy\n",
         "coursekit/__init__.py": "",
         "coursekit/pack/__init__.py": "",
         "coursekit/pack/a.py": "def f():\n    from coursekit.other.b import g\n    return g\n",
         "coursekit/other/__init__.py": "",
         "coursekit/other/b.py": "import coursekit.pack.a\ng = 1\n",
         "coursekit/other/b.js": "1",
+        "coursekit/other/data/c.json": "1",
         "coursekit/third/__init__.py": "",
         "coursekit/third/c.py": "",
+        "classroom/__init__.py": "",
+        "classroom/notebook/predict.py": "",
+        "results/speed.md": "1",
+        "slides/01_demo.md": "",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -24,29 +31,57 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_files_reached_by_imports_and_their_data(root):
-    names = [path.relative_to(root).as_posix() for path in reached_files(root / "lesson.py", root)]
-    assert [name for name in names if not name.endswith("__init__.py")] == [
+CODE = """%matplotlib inline
+from coursekit.pack import a
+from classroom import predict
+!ls
+import numpy
+table = open("../results/speed.md")
+"""
+
+
+def reached(code, root):
+    files = reached_files(code, root / "slides", root)
+    return [path.relative_to(root).as_posix() for path in files if path.name != "__init__.py"]
+
+
+def test_files_reached_by_imports_through_the_front_door_or_by_name_and_their_data(root):
+    assert reached(CODE, root) == [
+        "classroom/notebook/predict.py",
         "coursekit/other/b.js",
         "coursekit/other/b.py",
+        "coursekit/other/data/c.json",
         "coursekit/pack/a.py",
+        "results/speed.md",
     ]
+
+
+def test_code_that_cannot_be_parsed_reaches_nothing(root):
+    """It cannot run either, and the run says why."""
+    assert reached("from coursekit.pack import a\n1 +", root) == []
+
+
+def test_every_lecture_reaches_the_embedded_model_and_the_results_it_shows():
+    course = find_root()
+    names = reached((course / "notebooks" / "src" / "00_start.py").read_text(encoding="utf-8"), course)
+    assert {"classroom/models/tiny/model.safetensors", "classroom/notebook/predict.py"} <= set(names)
 
 
 @pytest.mark.parametrize(
     "name, changes",
     [
-        ("lesson.py", True),
         ("coursekit/other/b.py", True),
         ("coursekit/other/b.js", True),
+        ("results/speed.md", True),
         ("coursekit/third/c.py", False),
     ],
 )
 def test_the_digest_follows_what_is_reached(root, name, changes):
-    before = inputs_digest(root / "lesson.py", root)
+    before = inputs_digest(CODE, root / "slides", root)
     with (root / name).open("a") as file:
         file.write("\n# more\n")
-    assert (inputs_digest(root / "lesson.py", root) != before) is changes
+    assert (inputs_digest(CODE, root / "slides", root) != before) is changes
+    assert inputs_digest(CODE + "#", root / "slides", root) != inputs_digest(CODE, root / "slides", root)
 
 
 def test_a_stamp_vouches_for_these_inputs_and_this_content(root):
@@ -60,7 +95,7 @@ def test_a_stamp_vouches_for_these_inputs_and_this_content(root):
 
 
 def test_a_broken_stamp_file_vouches_for_nothing(root):
-    stamps, built = Stamps(root), root / "lesson.py"
+    stamps, built = Stamps(root), root / "slides" / "01_demo.md"
     stamps.record(built, "inputs")
     stamps.path.write_text("{")
     assert not stamps.fresh(built, "inputs")

@@ -2,18 +2,27 @@
 
 import base64
 import html
+import io
 import re
 
 import nbformat.v4 as v4
 import pytest
+from rich.console import Console
 
 from classroom.publish import slides
-from classroom.publish.slides import execute, executed_markdown, fingerprint, render
+from classroom.publish.deck import split_front_matter
+from classroom.publish.marp import MissingTool
+from classroom.publish.slides import executed_markdown, notebook_of, render
 from classroom.publish.sources import CourseError
 
 
-def test_values_are_filled_in_where_they_stand(small):
-    markdown = execute(small)
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def test_values_are_filled_in_where_they_stand(small, cache):
+    markdown = executed_markdown(small, cache)
     assert "# The answer is 42" in markdown
     assert "**Know** It is 42." in markdown
     assert "Shown by a cell: **42**, { answer } stays" in markdown
@@ -21,30 +30,48 @@ def test_values_are_filled_in_where_they_stand(small):
     assert markdown.startswith("---\nmarp: true\n")
 
 
-def test_the_second_build_runs_no_cell(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(slides, "PACKAGES", [tmp_path / "coursekit"])  # nobody edits it meanwhile
-    first = executed_markdown(small, tmp_path / "cache")
-    monkeypatch.setattr(slides, "execute", lambda deck: pytest.fail("ran again"))
-    assert executed_markdown(small, tmp_path / "cache") == first
+def edit(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_a_changed_deck_or_package_is_never_taken_from_the_cache(small, tmp_path, monkeypatch):
-    """The fingerprint moves with the deck's text and with any source file of coursekit."""
-    package = tmp_path / "coursekit"
-    package.mkdir()
-    (package / "a.py").write_text("x = 1")
-    monkeypatch.setattr(slides, "PACKAGES", [package])
-    before = fingerprint(small)
-    (package / "a.py").write_text("x = 2")
-    after_package = fingerprint(small)
-    small.write_text(small.read_text() + "\n")
-    assert len({before, after_package, fingerprint(small)}) == 3
+def test_a_changed_comma_in_slides_or_notes_runs_no_cell_and_is_shown(small, cache, monkeypatch):
+    first = executed_markdown(small, cache)
+    monkeypatch.setattr(slides, "execute", lambda notebook, deck: pytest.fail("ran again"))
+    assert executed_markdown(small, cache) == first
+    edit(small, "**Say** Six times seven.", "**Say** Six, times seven.")
+    edit(small, "Two slides", "Two slides, no more")
+    changed = executed_markdown(small, cache)
+    assert changed == first.replace("Six times seven.", "Six, times seven.").replace(
+        "slides", "slides, no more"
+    )
+    assert "**Know** It is 42." in changed
 
 
-def test_a_failing_cell_is_named(small):
-    small.write_text(small.read_text().replace("answer = 6 * 7", "answer = 1 / 0"))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("answer = 6 * 7", "answer = 6 * 8"),
+        ("**Know** It is {{ answer }}.", "**Know** It is {{ answer + 1 }}."),
+        ("answer = 6 * 7", "from coursekit.units import GB\nanswer = 6 * 7"),
+    ],
+    ids=["a cell", "a value", "an import"],
+)
+def test_a_changed_cell_or_value_is_never_taken_from_the_cache(small, old, new):
+    before = fingerprint_of(small)
+    edit(small, old, new)
+    assert fingerprint_of(small) != before
+
+
+def fingerprint_of(deck):
+    return slides.fingerprint(notebook_of(split_front_matter(deck.read_text(encoding="utf-8"))[1]), deck)
+
+
+def test_a_failing_cell_is_named(small, cache):
+    edit(small, "answer = 6 * 7", "answer = 1 / 0")
     with pytest.raises(CourseError, match=r"01_small\.md to run.*ZeroDivisionError(?s:.*)answer = 1 / 0"):
-        execute(small)
+        executed_markdown(small, cache)
 
 
 def cell(source="x", *outputs, tags=()):
@@ -92,3 +119,20 @@ def test_prints_stay_with_the_author_unless_the_code_is_shown():
         rendered(cell("print(x)", said, tags=["show-code"])).strip()
         == "```python\nprint(x)\n```\n\n```text\n65504\n```"
     )
+
+
+def test_decks_are_built_by_name_and_a_missing_tool_is_only_said(monkeypatch, tmp_path):
+    asked = []
+    console = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(slides, "deck_paths", lambda: [tmp_path / "01_demo.md", tmp_path / "02_more.md"])
+    monkeypatch.setattr(slides, "build", lambda names: asked.append(names) or [])
+    for names in ((), ("more",), ("solutions/other",)):
+        slides.build_decks(names, console)
+    assert asked == [["01_demo", "02_more"], ["02_more"]]
+
+    def without_node(names):
+        raise MissingTool("node is not on this machine")
+
+    monkeypatch.setattr(slides, "build", without_node)
+    slides.build_decks((), console)
+    assert console.file.getvalue().splitlines() == ["slides  not built: node is not on this machine"]
