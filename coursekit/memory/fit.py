@@ -1,38 +1,98 @@
-"""Does a plan fit a card, which term breaks it, and what is the cheapest way out?
+"""Does a plan fit a card, which term breaks it, and what is the cheapest way to make it fit?
 
-`fits(plan, card)` tries the changes of the table below, cheapest first, on top of each other, until the plan fits; then
-it takes back each that turns out not to be needed. Four ways are tried: without touching what is trained, with LoRA,
-with QLoRA, and with the states sharded over more GPUs. What a way costs is counted, not guessed: FLOPs of a step
-against those of the plan, bytes sent to other GPUs, bytes moved to the host.
+>>> verdict = fits(Plan("llama-3-8b", quantization="nf4", lora_rank=16, sequence=2048), 16)
+>>> verdict.fits, verdict.breaks, [way.name for way in verdict.ways]
+(False, 'activations', ['checkpointing'])
+
+`fits` applies the changes of the table below on top of each other, cheapest first, until the plan fits. Then it takes
+back each change that is not needed. It tries four ways: without touching what is trained, with LoRA, with QLoRA, and
+with the states sharded over more GPUs. The price of a way is counted: the FLOPs of a step against those of the plan,
+bytes sent to other GPUs, bytes moved between host and card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from coursekit.memory.architecture import architecture_of, parameter_count
+from coursekit.memory.architecture import architecture_of
 from coursekit.memory.cards import Card, find_card
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS
-from coursekit.memory.planner import CATEGORIES, Estimate, Plan, estimate
+from coursekit.memory.plan import Plan
+from coursekit.memory.planner import Estimate, estimate
+from coursekit.memory.totals import CATEGORIES
 
 
 @dataclass(frozen=True)
 class Change:
-    """One step that saves memory. `apply` returns the changed plan, or None where there is nothing to change."""
+    """One step that saves memory.
+
+    values   fields of the plan, as the change sets them
+    where    field -> the values that it changes; a plan with another value there has nothing to change
+    """
 
     name: str
     cost: str
-    apply: Callable[[Plan], Plan | None]
+    values: Mapping[str, object]
+    where: Mapping[str, Sequence] = field(default_factory=dict)
+
+    def apply(self, plan: Plan) -> Plan | None:
+        """The changed plan; None if there is nothing to change."""
+        for name, values in self.where.items():
+            if getattr(plan, name) not in values:
+                return None
+        return replace(plan, **self.values)
+
+
+class SmallerBatch(Change):
+    """Batch 1 with as many micro-batches as it takes to train on the same sequences."""
+
+    def apply(self, plan: Plan) -> Plan | None:
+        if plan.batch == 1:
+            return None
+        return replace(plan, batch=1, accumulation=plan.accumulation * plan.batch)
+
+
+FASTER = "nothing; it is faster"
+UNPAGED = [name for name, optimizer in OPTIMIZERS.items() if not optimizer.paged]
+SDPA = Change("SDPA attention", FASTER, {"attention": "sdpa"}, {"attention": ["eager"]})
+FUSED = Change(
+    "fused optimizer",
+    FASTER,
+    {"implementation": "fused"},
+    {"implementation": [None, "for-loop", "foreach"]},
+)
+ACCUMULATE = SmallerBatch("batch 1 and accumulation", "smaller products keep a GPU less busy", {})
+EIGHT_BIT = Change(
+    "8-bit AdamW", "states rounded to 8 bits", {"optimizer": "adamw-8bit"}, {"optimizer": ["adamw"]}
+)
+CHECKPOINT = Change(
+    "checkpointing", "one more forward pass", {"checkpointing": True}, {"checkpointing": [False]}
+)
+PAGED = Change(
+    "paged 8-bit AdamW",
+    "states are transferred to the host and back",
+    {"optimizer": "paged-adamw-8bit"},
+    {"optimizer": UNPAGED},
+)
+LORA = Change("LoRA r=16", "only adapters learn", {"lora_rank": 16, "ledger": "bf16"}, {"lora_rank": [0]})
+QLORA = Change(
+    "QLoRA r=16",
+    "only adapters learn; each product dequantises its weight",
+    {"lora_rank": 16, "quantization": "nf4", "ledger": "bf16", "zero_stage": 0},
+    {"quantization": [None]},
+)
+RANKS = (2, 4, 8)  # one machine
+SINGLE = (SDPA, FUSED, ACCUMULATE, EIGHT_BIT, CHECKPOINT)
 
 
 @dataclass(frozen=True)
 class Way:
     """Changes that make a plan fit, in the order of their cost.
 
-    flops_factor  of a step, as a multiple of the plan's
-    sent_bytes    to other GPUs, each rank and step: what DDP sends is not counted, only what sharding adds or replaces
-    host_bytes    between host and card, each step
+    flops_factor  FLOPs of a step, as a multiple of the plan's
+    sent_bytes    to other GPUs, per rank and step: only what sharding adds or replaces; what DDP sends is not counted
+    host_bytes    between host and card, per step
     same_training False if fewer parameters learn
     """
 
@@ -51,7 +111,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Fit:
-    """The verdict. `breaks`: the term at which the sum passes the card's memory, None if it fits."""
+    """The verdict. `breaks`: the term at which the sum passes the card's memory; None if the plan fits."""
 
     plan: Plan
     card: Card
@@ -65,54 +125,8 @@ class Fit:
 
     @property
     def spare_bytes(self) -> int:
-        """Negative: so much is missing."""
+        """Bytes left on the card; negative if they are missing."""
         return self.card.bytes - self.estimate.peak_bytes
-
-
-def _when(condition: Callable[[Plan], bool], **values) -> Callable[[Plan], Plan | None]:
-    return lambda plan: replace(plan, **values) if condition(plan) else None
-
-
-def _smaller_batch(plan: Plan) -> Plan | None:
-    if plan.batch == 1:
-        return None
-    return replace(plan, batch=1, accumulation=plan.accumulation * plan.batch)
-
-
-SDPA = Change(
-    "SDPA attention", "nothing; it is faster", _when(lambda p: p.attention == "eager", attention="sdpa")
-)
-FUSED = Change(
-    "fused optimizer",
-    "nothing; it is faster",
-    _when(lambda p: p.implementation != "fused", implementation="fused"),
-)
-ACCUMULATE = Change("batch 1 and accumulation", "smaller products keep a GPU less busy", _smaller_batch)
-EIGHT_BIT = Change(
-    "8-bit AdamW",
-    "states rounded to 8 bits",
-    _when(lambda p: p.optimizer == "adamw", optimizer="adamw-8bit"),
-)
-CHECKPOINT = Change(
-    "checkpointing", "one more forward pass", _when(lambda p: not p.checkpointing, checkpointing=True)
-)
-PAGED = Change(
-    "paged 8-bit AdamW",
-    "states travel to the host and back",
-    _when(lambda p: not OPTIMIZERS[p.optimizer].paged, optimizer="paged-adamw-8bit"),
-)
-LORA = Change(
-    "LoRA r=16",
-    "only adapters learn",
-    _when(lambda p: not p.lora_rank, lora_rank=16, ledger="bf16"),
-)
-QLORA = Change(
-    "QLoRA r=16",
-    "only adapters learn; each product unpacks its weight",
-    _when(lambda p: not p.quantization, lora_rank=16, quantization="nf4", ledger="bf16", zero_stage=0),
-)
-RANKS = (2, 4, 8)  # one machine
-SINGLE = (SDPA, FUSED, ACCUMULATE, EIGHT_BIT, CHECKPOINT)
 
 
 def fits(plan: Plan, card) -> Fit:
@@ -123,17 +137,23 @@ def fits(plan: Plan, card) -> Fit:
     card, found = find_card(card), estimate(plan)
     if found.peak_bytes <= card.bytes:
         return Fit(plan, card, found, None, ())
-    ways = {way.name: way for way in _ways(plan, card)}  # two ladders may end in the same way
-    ranked = sorted(ways.values(), key=lambda way: (not way.same_training, *cost(way)))
+    ways = {way.name: way for way in Search(card, found).ways()}  # two ladders may end in the same way
+    ranked = sorted(ways.values(), key=rank)
     return Fit(plan, card, found, breaking_term(found, card.bytes), tuple(ranked))
 
 
+def rank(way: Way) -> tuple:
+    """Sorts ways: those that train the same weights first, then by cost."""
+    return not way.same_training, *cost(way)
+
+
 def cost(way: Way) -> tuple:
+    """GPUs, FLOPs, bytes sent and moved, changes; compared in this order."""
     return way.plan.world_size, way.flops_factor, way.sent_bytes + way.host_bytes, len(way.changes)
 
 
 def breaking_term(found: Estimate, capacity: int) -> str:
-    """The category at which the sum passes `capacity`: first what stays, then what comes and goes."""
+    """The category at which the sum passes `capacity` bytes: first what stays, then what comes and goes."""
     total = 0
     for name in CATEGORIES:
         total += found.at_peak[name]
@@ -142,53 +162,83 @@ def breaking_term(found: Estimate, capacity: int) -> str:
     return CATEGORIES[-1]
 
 
-def _ways(plan: Plan, card: Card) -> Iterator[Way]:
-    yield from _ladder(plan, card, (*SINGLE, PAGED))
-    if not plan.quantization:
-        if not plan.lora_rank:
-            yield from _ladder(plan, card, (LORA, *SINGLE))
-        if not architecture_of(plan.model).experts:
-            yield from _ladder(plan, card, (QLORA, *SINGLE))
-        yield from _sharded(plan, card)
+class Search:
+    """The ways that make one plan fit one card. Each plan that it tries is estimated once."""
 
+    def __init__(self, card: Card, found: Estimate):
+        self.card, self.plan = card, found.plan
+        self.known = {key(found.plan): found}
 
-def _sharded(plan: Plan, card: Card) -> Iterator[Way]:
-    """The fewest GPUs with which the plan fits, at the lowest stage that does it."""
-    for ranks in RANKS:
-        for stage in (1, 2, 3):
-            if ranks <= plan.world_size or stage < plan.zero_stage:
+    def estimate(self, plan: Plan) -> Estimate:
+        if key(plan) not in self.known:
+            self.known[key(plan)] = estimate(plan)
+        return self.known[key(plan)]
+
+    def fits(self, plan: Plan) -> bool:
+        return self.estimate(plan).peak_bytes <= self.card.bytes
+
+    def ways(self) -> Iterator[Way]:
+        yield from self.ladder((*SINGLE, PAGED))
+        if self.plan.quantization:
+            return  # the smallest base already, and ZeRO-3 cannot shard it
+        if not self.plan.lora_rank:
+            yield from self.ladder((LORA, *SINGLE))
+        if not architecture_of(self.plan.model).experts:
+            yield from self.ladder((QLORA, *SINGLE))
+        yield from self.sharded()
+
+    def sharded(self) -> Iterator[Way]:
+        """The fewest GPUs with which the plan fits, at the lowest stage that makes it fit."""
+        for ranks in RANKS:
+            for stage in (1, 2, 3):
+                if ranks <= self.plan.world_size or stage < self.plan.zero_stage:
+                    continue
+                values = {"zero_stage": stage, "world_size": ranks}
+                shard = Change(f"ZeRO-{stage} on {ranks} GPUs", "collectives", values)
+                found = list(self.ladder((shard, *SINGLE)))
+                if found:
+                    yield from found
+                    return
+
+    def ladder(self, rungs: Sequence[Change]) -> Iterator[Way]:
+        """Add change after change until the plan fits; then drop those that are not needed, the last one first."""
+        used: list[Change] = []
+        for rung in rungs:
+            changed = applied(self.plan, [*used, rung])
+            if changed is None:
                 continue
-            values = {"zero_stage": stage, "world_size": ranks}
-            shard = Change(
-                f"ZeRO-{stage} on {ranks} GPUs", "collectives", lambda p, v=values: replace(p, **v)
-            )
-            found = list(_ladder(plan, card, (shard, *SINGLE)))
-            if found:
-                yield from found
-                return
+            used.append(rung)
+            if self.fits(changed):
+                break
+        else:
+            return
+        for rung in reversed(used):
+            fewer = [change for change in used if change is not rung]
+            changed = applied(self.plan, fewer)
+            if changed is not None and self.fits(changed):
+                used = fewer
+        yield self.way(used)
+
+    def way(self, changes: Sequence[Change]) -> Way:
+        found = self.estimate(applied(self.plan, changes))
+        return Way(
+            tuple(changes),
+            found.plan,
+            found,
+            flops_factor=forward_passes(found.plan) / forward_passes(self.plan),
+            sent_bytes=sent_bytes(found),
+            host_bytes=moved_bytes(found),
+            same_training=bool(self.plan.lora_rank) == bool(found.plan.lora_rank),
+        )
 
 
-def _ladder(plan: Plan, card: Card, rungs: tuple[Change, ...]) -> Iterator[Way]:
-    """Add change after change until the plan fits; then drop those that are not needed, the last one first."""
-    used: list[Change] = []
-    for rung in rungs:
-        changed = applied(plan, [*used, rung])
-        if changed is None:
-            continue
-        used.append(rung)
-        if estimate(changed).peak_bytes <= card.bytes:
-            break
-    else:
-        return
-    for rung in reversed(used):
-        fewer = [change for change in used if change is not rung]
-        changed = applied(plan, fewer)
-        if changed is not None and estimate(changed).peak_bytes <= card.bytes:
-            used = fewer
-    yield way(plan, used)
+def key(plan: Plan) -> Plan:
+    """What tells the plans of a search apart. Changes leave model and targets alone, which may have no hash."""
+    return replace(plan, model=None, lora_targets=())
 
 
-def applied(plan: Plan, changes) -> Plan | None:
+def applied(plan: Plan, changes: Sequence[Change]) -> Plan | None:
+    """The plan after all changes; None if one of them has nothing to change."""
     for change in changes:
         plan = change.apply(plan)
         if plan is None:
@@ -196,59 +246,60 @@ def applied(plan: Plan, changes) -> Plan | None:
     return plan
 
 
-def way(plan: Plan, changes) -> Way:
-    after = applied(plan, changes)
-    return Way(
-        tuple(changes), after, estimate(after), step_flops(after) / step_flops(plan), sent_bytes(after),
-        moved_bytes(after), bool(plan.lora_rank) == bool(after.lora_rank),
-    )  # fmt: skip
+def forward_passes(plan: Plan) -> int:
+    """FLOPs of a training step, in forward passes.
+
+    Backward takes one for the gradients of results and one for those of weights, which a frozen base does without.
+    Checkpointing adds a forward pass.
+    """
+    passes = 2 if plan.lora_rank else 3
+    return passes + 1 if plan.checkpointing else passes
 
 
-def step_flops(plan: Plan) -> float:
-    """Of a training step, in units of a forward pass: backward is two, one of them for the weights' gradients, which a
-    frozen base does without; checkpointing adds another forward."""
-    return 1 + 1 + (not plan.lora_rank) + plan.checkpointing
+def sent_bytes(found: Estimate) -> int:
+    """Bytes that sharding makes each rank send per step, in 16-bit messages.
 
-
-def sent_bytes(plan: Plan) -> int:
-    """What sharding makes each rank send a step: 2 P of gradients and weights for stages 1 and 2, 3 P for stage 3,
-    times
-    (N - 1) / N (ZeRO paper, section 7); 16-bit messages. With accumulation stages 2 and 3 pay it each micro-batch."""
+    Stages 1 and 2 send 2 P of gradients and weights, stage 3 sends 3 P, times (N - 1) / N. With accumulation stages 2
+    and 3 pay it for each micro-batch. Source: Rajbhandari et al. 2020 (ZeRO), section 7.
+    """
+    plan = found.plan
     if not plan.zero_stage or plan.world_size == 1:
         return 0
-    parameters = estimate(plan).trainable if plan.lora_rank else parameter_count(architecture_of(plan.model))
     size, ranks = min(2, LEDGERS[plan.ledger].gradient), plan.world_size
-    reduce = plan.accumulation if plan.zero_stage >= 2 else 1
-    gather = 2 * plan.accumulation if plan.zero_stage == 3 else 1
-    return round((reduce + gather) * parameters * size * (ranks - 1) / ranks)
+    reduced = plan.accumulation if plan.zero_stage >= 2 else 1
+    gathered = 2 * plan.accumulation if plan.zero_stage == 3 else 1
+    return round((reduced + gathered) * found.trainable * size * (ranks - 1) / ranks)
 
 
-def moved_bytes(plan: Plan) -> int:
-    """What a step carries between host and card: states in and out."""
-    return 2 * estimate(plan).host_bytes
+def moved_bytes(found: Estimate) -> int:
+    """Bytes that a step moves between host and card: states in and out."""
+    return 2 * found.host_bytes
 
 
 RUNGS = ("as it is", "full, with changes", "LoRA", "QLoRA", "more GPUs", "nothing here")
 
 
 def cheapest(plan: Plan, card) -> tuple[str, int]:
-    """(words, place in RUNGS): the cheapest way to train that model on that card; the decision chart's cell.
+    """(words, place in RUNGS): the cheapest way to train that model on that card; a cell of the decision chart.
 
     One GPU comes before several, and all weights before adapters. Raises as `fits`.
     """
     verdict = fits(plan, card)
     if verdict.fits:
         return RUNGS[0], 0
+    if not verdict.ways:
+        return RUNGS[5], 5
     single = [way for way in verdict.ways if way.plan.world_size == 1]
-    for way in single or verdict.ways:
-        short = [change.name for change in way.changes]
-        if way.plan.world_size > 1:
-            return short[0].replace(" on ", "\n"), 4
-        if way.same_training:
-            return " +\n".join(ABBREVIATED.get(name, name) for name in short), 1
-        rung = 3 if way.plan.quantization else 2
-        return RUNGS[rung] + " + ckpt" * way.plan.checkpointing, rung
-    return RUNGS[5], 5
+    way = single[0] if single else verdict.ways[0]
+    names = [change.name for change in way.changes]
+    if not single:
+        return names[0].replace(" on ", "\n"), 4
+    if way.same_training:
+        return " +\n".join(ABBREVIATED.get(name, name) for name in names), 1
+    rung = 3 if way.plan.quantization else 2
+    if way.plan.checkpointing:
+        return f"{RUNGS[rung]} + ckpt", rung
+    return RUNGS[rung], rung
 
 
 ABBREVIATED = {

@@ -21,9 +21,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coursekit.memory import activations
-from coursekit.memory.architecture import architecture_of
-from coursekit.memory.planner import Parts, Plan
+from coursekit.memory.architecture import Architecture, architecture_of
+from coursekit.memory.plan import Plan
+from coursekit.memory.planner import model_of
 from coursekit.memory.tape import Tape
+from coursekit.memory.totals import resident, totals
 
 MIB = 2**20
 
@@ -125,18 +127,20 @@ def replay(plans: Iterable[Plan], allocator: CachingAllocator) -> CachingAllocat
     Weights and states are taken once, from the first plan; gradients are freed after each step.
     """
     for number, plan in enumerate(plans):
-        parts = Parts(plan, architecture_of(plan.model))
+        a = architecture_of(plan.model)
         if not number:
-            for size in parts.resident().values():
+            for size in resident(plan, totals(plan, a)).values():
                 if size:
                     allocator.allocate(size)
-        _step(parts, allocator)
+        _step(plan, a, allocator)
     return allocator
 
 
-def _step(parts: Parts, allocator: CachingAllocator) -> None:
+def _step(plan: Plan, a: Architecture, allocator: CachingAllocator) -> None:
     tape = Tape()
-    activations.step(tape, parts.model(), range(parts.a.layers))
+    activations.step(
+        tape, model_of(plan, a), range(a.layers)
+    )  # no name for the model: its gradients go at once
     held: dict[int, list[Block]] = {}  # blocks by the bytes that were asked for
     for nbytes in moves(tape.events):
         if nbytes > 0:

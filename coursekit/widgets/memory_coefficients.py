@@ -18,10 +18,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
-from coursekit.memory import architecture
+from coursekit.memory.architecture import architecture_of, parameter_count
 from coursekit.memory.ledger import OPTIMIZERS
-from coursekit.memory.planner import CATEGORIES, PHASES, SIMULATED, Parts, Plan, replayed, shared
+from coursekit.memory.plan import Plan
+from coursekit.memory.planner import SIMULATED, played, shared
 from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY
+from coursekit.memory.totals import (
+    CATEGORIES,
+    END_OF_BACKWARD,
+    FORWARD,
+    PHASES,
+    START_OF_BACKWARD,
+    totals,
+)
 from coursekit.memory.validate import reject_impossible
 
 BATCHES, SEQUENCES = tuple(range(1, 65)), tuple(2**n for n in range(7, 14))
@@ -65,9 +74,9 @@ def points(plan: Plan) -> dict[str, list[Point]]:
     ZeRO of `plan` do not matter. Raises as `estimate`; ValueError if one tape cannot stand for the plan."""
     if plan.device != "cuda" or plan.accumulation != 1:
         raise ValueError("coefficients are for one micro-batch on a GPU: device='cuda' and accumulation=1.")
-    a = architecture.architecture_of(plan.model)
+    a = architecture_of(plan.model)
     reject_impossible(plan, a)
-    events = list(replayed(Parts(replace(plan, batch=BATCH, sequence=SEQUENCE), a)))
+    events = played(replace(plan, batch=BATCH, sequence=SEQUENCE), a)
     moments: dict[str, list[Moment]] = {phase: [] for phase in PHASES[:3]}
     for phase, terms in peaks(events, a.layers):
         moments[phase].append(((digits(sum(terms)), digits(terms[COMING.index(GRADIENTS)])), terms))
@@ -100,8 +109,8 @@ def moved(before, after) -> bool:
 
 def phase_of(event, last: str) -> str:
     if event.phase == "forward":
-        return PHASES[0]
-    return PHASES[1] if event.place in ("loss", "head", last) else PHASES[2]
+        return FORWARD
+    return START_OF_BACKWARD if event.place in ("loss", "head", last) else END_OF_BACKWARD
 
 
 def uncovered(found: Iterable[Moment]) -> list[Moment]:
@@ -136,20 +145,18 @@ def highest_somewhere(found: list[Moment]) -> list[Moment]:
 def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
     """What stays, whole (a rank's part is the page's to compute): bytes by name, and for each optimizer those of
     its states on the GPU and of what comes and goes in its step."""
-    a = architecture.architecture_of(plan.model)
-    parts, each = Parts(plan, a), {}
+    a = architecture_of(plan.model)
+    whole, each = totals(plan, a), {}
     for name in optimizers:
-        parts.optimizer = OPTIMIZERS[name]
-        states = 0 if parts.optimizer.paged else parts.states_bytes()
-        parts.plan = replace(plan, optimizer=name)
-        each[name] = [states, parts.step_bytes()]
+        other = totals(replace(plan, optimizer=name), a)
+        each[name] = [0 if OPTIMIZERS[name].paged else other.states, other.step]
     return {
-        "trainable": parts.trained,
-        "weights": parts.weights_bytes(),
-        "master": parts.master_bytes(),
-        "gradients": parts.gradient_bytes(),
-        "gradient copy": parts.gradient_copy_bytes(),
-        "blocks": parts.of_blocks(),
+        "trainable": whole.trained,
+        "weights": whole.weights,
+        "master": whole.master,
+        "gradients": whole.gradients,
+        "gradient copy": whole.gradient_copy,
+        "blocks": (whole.gathered, whole.block_gradients),
         "optimizers": each,
     }
 
@@ -174,6 +181,6 @@ def table(models: Iterable[str], methods: Mapping[str, Mapping], optimizers: Ite
                     if tapes.setdefault(str(tape), len(kept)) == len(kept):
                         kept.append(tape)
                 rows[method]["tapes"][attention] = [tapes[str(tape)] for tape in played]
-        parameters = architecture.parameter_count(architecture.architecture_of(model))
+        parameters = parameter_count(architecture_of(model))
         found[model] = {"parameters": parameters, "methods": rows}
     return {"categories": CATEGORIES, "phases": PHASES, "coming": COMING, "models": found, "tapes": kept}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from classroom.models.load import load
 from coursekit.memory.activations import Lora, Model, Numerics, forward, saved
 from coursekit.memory.architecture import architecture_of, from_config
-from coursekit.memory.planner import Parts, Plan, estimate
+from coursekit.memory.plan import Plan
+from coursekit.memory.planner import estimate, model_of
 from coursekit.memory.tape import ACTIVATIONS, Tape
 
 QUIET = {"resid_pdrop": 0.0, "attn_pdrop": 0.0, "embd_pdrop": 0.0}  # GPT-2 without dropout
@@ -122,7 +123,7 @@ def test_all_that_adapters_save(targets, dropout, hooked, tokens):
     plan = Plan(
         "tiny", 2, 64, ledger="fp32", lora_rank=8, lora_targets=targets, lora_dropout=dropout, device="cpu"
     )
-    ours = at_end_of_forward(Parts(plan, architecture_of("tiny")).model())
+    ours = at_end_of_forward(model_of(plan, architecture_of("tiny")))
     assert ours == theirs
 
 

@@ -1,12 +1,15 @@
 """Verdicts, the term that breaks a plan, and ways out that are ways out."""
 
+import doctest
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coursekit.memory.fit import RUNGS, applied, cheapest, cost, fits, sent_bytes, step_flops
+from coursekit.memory import fit
+from coursekit.memory.architecture import presets
+from coursekit.memory.fit import RUNGS, applied, cheapest, cost, fits, forward_passes, sent_bytes
 from coursekit.memory.planner import CATEGORIES, Plan, estimate
 
 NF4 = {"quantization": "nf4", "lora_rank": 16}
@@ -120,8 +123,8 @@ def test_a_smaller_batch_trains_on_the_same_tokens(verdicts):
 def test_flops_of_a_step():
     """Forward 1, gradients of results 1, of weights 1 unless they are frozen; checkpointing one forward more."""
     plan = Plan("gpt2", sequence=64)
-    assert step_flops(plan) == 3 and step_flops(replace(plan, checkpointing=True)) == 4
-    assert step_flops(replace(plan, lora_rank=8)) == 2
+    assert forward_passes(plan) == 3 and forward_passes(replace(plan, checkpointing=True)) == 4
+    assert forward_passes(replace(plan, lora_rank=8)) == 2
 
 
 def test_bytes_that_sharding_sends():
@@ -129,8 +132,8 @@ def test_bytes_that_sharding_sends():
     parameters = estimate(Plan("gpt2", sequence=64)).parameters
     for stage, times in ((0, 0), (1, 2), (2, 2), (3, 3)):
         plan = Plan("gpt2", sequence=64, zero_stage=stage, world_size=8)
-        assert sent_bytes(plan) == round(times * parameters * 2 * 7 / 8)
-    assert sent_bytes(Plan("gpt2", sequence=64, zero_stage=3)) == 0
+        assert sent_bytes(estimate(plan)) == round(times * parameters * 2 * 7 / 8)
+    assert sent_bytes(estimate(Plan("gpt2", sequence=64, zero_stage=3))) == 0
 
 
 @settings(max_examples=15, deadline=None)
@@ -158,3 +161,31 @@ def test_the_cheapest_way_for_the_chart(verdicts):
 def test_an_unknown_card_is_refused():
     with pytest.raises(ValueError, match="no card"):
         fits(Plan("gpt2", sequence=64), "no such")
+
+
+def test_a_verdict_estimates_each_plan_once(monkeypatch):
+    """Ladders meet, and ways carry their estimates along: as many estimates as there are plans to try."""
+    tried = []
+
+    def counted(plan):
+        tried.append(plan)
+        return estimate(plan)
+
+    monkeypatch.setattr(fit, "estimate", counted)
+    for plan, card in TIGHT:
+        tried.clear()
+        fits(plan, card)
+        assert len(tried) == len(set(tried)) > 1
+
+
+def test_targets_and_models_without_a_hash():
+    """A model may be a dictionary, and targets a list: the same ways as with a name and a tuple."""
+    settings = {"sequence": 2048, "lora_rank": 8}
+    listed = Plan(dict(presets()["qwen2.5-3b"]), lora_targets=["q_proj", "v_proj"], **settings)
+    named = Plan("qwen2.5-3b", lora_targets=("q_proj", "v_proj"), **settings)
+    ways = [[(way.name, way.estimate.peaks) for way in fits(plan, 8).ways] for plan in (listed, named)]
+    assert ways[0] == ways[1] != []
+
+
+def test_examples():
+    assert doctest.testmod(fit).failed == 0

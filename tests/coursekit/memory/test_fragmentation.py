@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coursekit.memory.architecture import architecture_of
 from coursekit.memory.fragmentation import MIB, CachingAllocator, moves, replay, rounded, segment_bytes
-from coursekit.memory.planner import Plan, estimate
+from coursekit.memory.plan import Plan
+from coursekit.memory.planner import estimate
 from coursekit.memory.tape import Event
+from coursekit.memory.totals import resident, totals
 
 BOTH = pytest.mark.parametrize("expandable", [False, True], ids=["segments", "expandable"])
 SIZES = st.one_of(st.integers(1, 5000), st.integers(1, 2 * MIB), st.integers(1, 40 * MIB))
@@ -236,11 +239,8 @@ def test_what_is_in_use_is_what_the_planner_says(expandable):
 
 
 def test_after_a_step_only_what_stays_is_held():
-    from coursekit.memory.architecture import architecture_of
-    from coursekit.memory.planner import Parts
-
     allocator = replay(CONSTANT[:1], CachingAllocator(expandable=True))  # which splits off every rest
-    stays = sum(rounded(n, 512) for n in Parts(PLAN, architecture_of(PLAN.model)).resident().values())
+    stays = sum(rounded(n, 512) for n in resident(PLAN, totals(PLAN, architecture_of(PLAN.model))).values())
     inputs = 2 * 8 * PLAN.batch * (512 - PLAN.sequence)
     assert allocator.allocated == stays + inputs
 

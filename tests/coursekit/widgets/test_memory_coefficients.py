@@ -7,7 +7,9 @@ import pytest
 
 from coursekit.memory.architecture import architecture_of
 from coursekit.memory.ledger import LEDGERS, OPTIMIZERS
-from coursekit.memory.planner import PHASES, Parts, Plan, estimate
+from coursekit.memory.plan import Plan
+from coursekit.memory.planner import PHASES, estimate
+from coursekit.memory.totals import resident, totals
 from coursekit.widgets import memory_coefficients as coefficients
 from coursekit.widgets.memory_coefficients import BATCHES, COMING, SEQUENCES, digits, points, table, value
 
@@ -23,7 +25,7 @@ MODELS = ("tiny", "smollm2-135m", "llama-3-8b", "llama-3-70b", "qwen3-0.6b", "ge
 
 def coming(plan: Plan) -> dict[str, list[int]]:
     """What the planner says that comes and goes, by phase: categories in the order of COMING."""
-    standing = Parts(plan, architecture_of(plan.model)).resident()
+    standing = resident(plan, totals(plan, architecture_of(plan.model)))
     phases = list(estimate(plan).phases.items())[:3]
     return {phase: [terms[name] - standing.get(name, 0) for name in COMING] for phase, terms in phases}
 
