@@ -14,18 +14,14 @@ CHOICE = '"cuda" if PROFILE == "gpu" and torch.cuda.is_available() else "cpu"'
 IMPORTS = """
 import math
 import torch
-from classroom.notebook.predict import predict
-from classroom.notebook.show import compare, show_source
-from classroom.lectures.throughput import figures as draw
-from classroom.drawing.style import show
+from classroom import compare, load, predict, show, show_source
+from classroom.lectures.memory import experiments, figures
 from classroom.models import task
 from classroom.models.finetune import batches
-from classroom.models.load import load
-from coursekit.throughput.flops import flop_counter
-from classroom.lectures.throughput.experiments import conversations
 data = batches(load("tiny", device="cpu")[1], task.pairs("train", 4), 2)
 """
-SMALLER = {"conversations(32": "conversations(8", "(8, 96)": "(2, 48)"}  # every operation of the device costs 0.1 ms
+# every operation of the device costs 0.1 ms
+SMALLER = {"conversations(32": "conversations(8", "random_batch(8, 96": "random_batch(2, 48"}
 CELLS = {  # a cell is named by words that are in it and in no cell before
     "00_start": ("PROFILE =", "device =", "model, tokenizer = load(", "def reply("),
     "02_amp": (
@@ -33,13 +29,14 @@ CELLS = {  # a cell is named by words that are in it and in no cell before
         "unscale_and_check",
     ),
     "03_memory": (
-        "PROFILE =", "device =", "guess = predict", "guess.reveal", "saved_tensors(model)", "micro = ",
-        "off = predict", "def gradient", "both = ", "import Recompute", "class Block",
+        "PROFILE =", "device =", "guess = predict", "guess.reveal", "saved_tensors(model)", "micro, both = ",
+        "off = predict", "off.reveal", "whole_loss, whole", "import Recompute", "OneBlock(",
     ),
     "04_throughput": (
-        "PROFILE =", "device =", "epoch = padded_bucketed_packed", "short = [", "batch = collate_packed(", "contaminated = predict",
-        "def loss_and_gradient", "plain = {", "def logits", "waits = predict", "def asking", "def quietly",
-        "model.set_attn_implementation", "shape = Shape.of",
+        "PROFILE =", "device =", "padding = predict", "import experiments", "import meter", "import packing",
+        "short = [", "batch = packing.collate_packed(", "contaminated = predict", "def loss_and_gradient", "plain = {",
+        "def logits", "waits = predict", "def asking", "def reading_once", "model.set_attn_implementation",
+        "import flops", "shape = flops.Shape.of",
     ),
 }  # fmt: skip
 

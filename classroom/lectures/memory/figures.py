@@ -1,8 +1,8 @@
-"""The figures of lecture 3, for its notebook and its deck.
+"""Draw the figures of lecture 3, for its notebook and its deck.
 
 Every function takes what `coursekit.memory` computed or measured and returns a matplotlib Figure whose label is its alt
-text. In a notebook `title=` says the finding; on a slide the slide's own title does, and `preset="slide"` makes the
-type large. Sizes are in MB of 10^6 or GB of 10^9 bytes, and the axis says which.
+text. In a notebook the second argument of `show` says the finding; on a slide the slide's own title does, and
+`preset="slide"` makes the type large. Sizes are in MB of 10^6 or GB of 10^9 bytes, and the axis says which.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from classroom.drawing.training import smooth
 from coursekit.memory.cards import Card
 from coursekit.memory.ledger import LEDGERS, Ledger
 from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
+from coursekit.units import GB, MB
 
-MB, GB = 10**6, 10**9
 # category: (colour, hatch); the same in every figure, and in the explorer
 LOOK = {
     "weights": ("blue", ""),
@@ -34,15 +34,16 @@ COLOURS = [OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple",
 
 
 def unit(largest: float) -> tuple[float, str]:
+    """(bytes, name) of the unit in which a figure with this largest value is drawn."""
     return (GB, "GB") if largest >= GB else (MB, "MB")
 
 
 @styled
 def step_timeline(moments: Sequence[tuple], measured: Sequence[tuple[str, int]] = ()) -> Figure:
-    """Bytes by category through one step, event by event, and on top what the allocator said.
+    """Bytes by category through one step, event by event, and on top what the allocator measured.
 
     moments    of planner.timeline
-    measured   (phase, bytes) after every event of the real step: each phase is laid over the planned one
+    measured   (phase, bytes) after every event of the real step; each phase is stretched to the planned one
     """
     figure, ax = canvas(height=1.15)
     names = [name for name in CATEGORIES if name != "inputs" and any(terms[name] for *_, terms in moments)]
@@ -53,18 +54,9 @@ def step_timeline(moments: Sequence[tuple], measured: Sequence[tuple[str, int]] 
     below = np.zeros(len(rows))
     for k, name in enumerate(names):
         colour, hatch = LOOK[name]
+        look = {"facecolor": OKABE_ITO[colour], "hatch": hatch, "linewidth": 0, "alpha": 0.85}
         above = below + rows[:, k] / scale
-        ax.fill_between(
-            x,
-            below,
-            above,
-            step="post",
-            facecolor=OKABE_ITO[colour],
-            hatch=hatch,
-            linewidth=0,
-            alpha=0.85,
-            label=name,
-        )
+        ax.fill_between(x, below, above, step="post", label=name, **look)
         below = above
     if measured:
         across, sums = _laid_over(measured, phases, x)
@@ -73,15 +65,16 @@ def step_timeline(moments: Sequence[tuple], measured: Sequence[tuple[str, int]] 
     ax.set(ylabel=f"memory in {word}", xlim=(0, 1), ylim=(0, 1.22 * below.max()))
     ax.legend(loc="upper left", ncols=3)
     top = int(below.argmax())
+    on_top = ", the measured curve on top of them" if measured else ""
     figure.set_label(
         f"Memory through a training step: highest, {below[top]:.1f} {word}, in {moments[top][0]} at the "
-        f"{moments[top][1]}; {', '.join(names)} stacked{', the measured curve on top of them' * bool(len(measured))}."
+        f"{moments[top][1]}; {', '.join(names)} stacked{on_top}."
     )
     return figure
 
 
 def _laid_over(measured, phases: list[str], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The measured events spread over the width that their phase has in the plan, one after the other."""
+    """Spread the measured events over the width that their phase has in the plan: (places, bytes)."""
     across, sums = [], []
     for phase in dict.fromkeys(phases):
         own = [total for name, total in measured if name == phase]
@@ -96,17 +89,21 @@ def _phase_ticks(ax, phases: list[str], x: np.ndarray) -> None:
     ends = [*starts[1:], len(phases) - 1]
     for k in starts[1:]:
         ax.axvline(x[k], color=SOFT, linewidth=1, linestyle=":")
-    middles = [(x[start] + x[end]) / 2 for start, end in zip(starts, ends, strict=True)]
-    wide = [(m, phases[s]) for m, s, e in zip(middles, starts, ends, strict=True) if x[e] - x[s] > 0.02]
-    ax.set_xticks([m for m, _ in wide], [name for _, name in wide])
+    ticks = {}
+    for start, end in zip(starts, ends, strict=True):
+        if x[end] - x[start] > 0.02:  # a name needs room
+            ticks[(x[start] + x[end]) / 2] = phases[start]
+    ax.set_xticks(list(ticks), list(ticks.values()))
     ax.grid(visible=False, axis="x")
 
 
 @styled
 def phase_bars(estimates: Mapping[str, Estimate], card: Card | None = None) -> Figure:
-    """The highest point of every phase, by category; a group of bars for each plan, and the card's line."""
+    """The highest point of every phase, by category: one group of bars per plan, and the card as a line."""
     figure, axes = canvas(1, len(estimates), height=1.1, sharey=True, squeeze=False)
-    largest = max([e.peak_bytes for e in estimates.values()] + ([card.bytes] if card else []))
+    largest = max(e.peak_bytes for e in estimates.values())
+    if card:
+        largest = max(largest, card.bytes)
     scale, word = unit(largest)
     words = []
     for ax, (name, found) in zip(axes[0], estimates.items(), strict=True):
@@ -142,16 +139,8 @@ def _stack(ax, bars: Sequence[Mapping[str, int]], scale: float, width: float = 0
         values = np.array([terms.get(name, 0) for terms in bars]) / scale
         if values.any():
             colour, hatch = LOOK[name]
-            ax.bar(
-                range(len(bars)),
-                values,
-                width,
-                below,
-                color=OKABE_ITO[colour],
-                hatch=hatch,
-                edgecolor=PANEL,
-                linewidth=0.6,
-            )
+            look = {"color": OKABE_ITO[colour], "hatch": hatch, "edgecolor": PANEL, "linewidth": 0.6}
+            ax.bar(range(len(bars)), values, width, below, **look)
             below += values
     ax.grid(visible=False, axis="x")
 
@@ -169,44 +158,35 @@ def _category_legend(figure, ax, terms: Sequence[Mapping[str, int]]) -> None:
 
 @styled
 def ledger_bars(ledgers: Sequence[Ledger] = tuple(LEDGERS.values())) -> Figure:
-    """Bytes for each parameter between two steps: what the named ledgers consist of."""
+    """Bytes per parameter between two steps: what the named ledgers consist of."""
     figure, ax = canvas(height=1.05)
-    parts = (
-        ("weights", lambda e: e.weight),
-        ("gradients", lambda e: e.gradient + e.gradient_copy),
-        ("master weights", lambda e: e.master),
-        ("optimizer states", lambda e: 2 * e.state),
-    )
+    parts = {
+        "weights": [e.weight for e in ledgers],
+        "gradients": [e.gradient + e.gradient_copy for e in ledgers],
+        "master weights": [e.master for e in ledgers],
+        "optimizer states": [2 * e.state for e in ledgers],
+    }
     left = np.zeros(len(ledgers))
-    for name, value in parts:
-        values = np.array([value(entry) for entry in ledgers], dtype=float)
+    for name, values in parts.items():
         colour, hatch = LOOK[name]
-        ax.barh(
-            range(len(ledgers)),
-            values,
-            0.66,
-            left,
-            color=OKABE_ITO[colour],
-            hatch=hatch,
-            edgecolor=PANEL,
-            label=name,
-        )
+        look = {"color": OKABE_ITO[colour], "hatch": hatch, "edgecolor": PANEL}
+        ax.barh(range(len(ledgers)), values, 0.66, left, label=name, **look)
         left += values
     for row, total in enumerate(left):
         ax.annotate(f" {total:.0f}", (total, row), va="center", weight="bold")
     ax.set_yticks(range(len(ledgers)), [entry.title for entry in ledgers])
     ax.invert_yaxis()
-    ax.set(xlabel="bytes for each parameter", xlim=(0, 1.1 * left.max()))
+    ax.set(xlabel="bytes per parameter", xlim=(0, 1.1 * left.max()))
     ax.grid(visible=False, axis="y")
     figure.legend(loc="outside lower center", ncols=4)
     totals = "; ".join(f"{e.title} {t:.0f}" for e, t in zip(ledgers, left, strict=True))
-    figure.set_label(f"Bytes for each parameter by ledger: {totals}.")
+    figure.set_label(f"Bytes per parameter by ledger: {totals}.")
     return figure
 
 
 @styled
 def saved_bars(rows: Sequence[tuple[str, float]], unit_word: str = "bytes / (s b h)") -> Figure:
-    """What one block saves for backward: a bar for each tensor, in the order of the forward pass."""
+    """What one block saves for backward: one bar per tensor, in the order of the forward pass."""
     figure, ax = canvas(height=0.35 + 0.115 * len(rows))
     values = [value for _, value in rows]
     ax.barh(range(len(rows)), values, 0.7, color=OKABE_ITO["vermillion"], edgecolor=PANEL)
@@ -225,7 +205,7 @@ def saved_bars(rows: Sequence[tuple[str, float]], unit_word: str = "bytes / (s b
 
 @styled
 def growth(series: Mapping[str, Sequence[float]], x: Sequence[int], xlabel: str, ylabel: str) -> Figure:
-    """Curves over a size: what grows in a line, and what with the square."""
+    """Curves over a size: what grows in proportion, and what with the square."""
     figure, ax = canvas(height=1.0)
     for k, (name, values) in enumerate(series.items()):
         ax.plot(x, values, color=COLOURS[k], linestyle=LINES[k], marker=MARKERS[k], label=name)
@@ -241,7 +221,7 @@ def growth(series: Mapping[str, Sequence[float]], x: Sequence[int], xlabel: str,
 
 @styled
 def tradeoff(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str) -> Figure:
-    """Two costs of several ways: a marker with its name for each. Lower left is better."""
+    """Two costs of several ways, one marker with its name for each. Lower left is better."""
     figure, ax = canvas(height=1.0)
     for k, (name, (x, y)) in enumerate(points.items()):
         ax.plot([x], [y], color=COLOURS[k % 7], marker=MARKERS[k % 8], linestyle="", markersize=11)
@@ -258,7 +238,7 @@ def tradeoff(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str
 
 @styled
 def errors(table: Mapping[str, Mapping[str, float]]) -> Figure:
-    """How far each estimate is from the measured peak: a group of bars for each plan, percent.
+    """How far each estimate is from the measured peak, in percent: one group of bars per plan.
 
     table   name of the estimate -> name of the plan -> error in percent
     """
@@ -270,13 +250,9 @@ def errors(table: Mapping[str, Mapping[str, float]]) -> Figure:
         values = [row[plan] for plan in plans]
         ax.bar(places, values, width, color=COLOURS[k], hatch=HATCHES[k], edgecolor=PANEL, label=name)
         for place, value in zip(places, values, strict=True):
-            ax.annotate(
-                f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.2f}",
-                (place, value),
-                ha="center",
-                va="bottom" if value >= 0 else "top",
-                fontsize="small",
-            )
+            words = f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.2f}"
+            side = "bottom" if value >= 0 else "top"
+            ax.annotate(words, (place, value), ha="center", va=side, fontsize="small")
     ax.axhline(0, color=INK, linewidth=1)
     ax.set_xticks(range(len(plans)), plans)
     ax.set(ylabel="error of the peak in %")
@@ -292,9 +268,9 @@ def errors(table: Mapping[str, Mapping[str, float]]) -> Figure:
 
 @styled
 def decision_chart(cells: Mapping[tuple[str, str], tuple[str, int]], rungs: Sequence[str]) -> Figure:
-    """The cheapest method that fits, for each model (row) and card (column).
+    """The cheapest method that fits, one row per model and one column per card.
 
-    cells   (model, card) -> (method, its place in `rungs`); the shade says how much it costs, the text what it is
+    cells   (model, card) -> (method, its place in `rungs`); the darker the cell, the more the method costs
     """
     rows, columns = (list(dict.fromkeys(key[k] for key in cells)) for k in (0, 1))
     figure, ax = canvas(height=0.5 + 0.16 * len(rows))
@@ -328,7 +304,7 @@ def _cell(column: int, row: int, colour: str, shade: float):
 
 @styled
 def code_maps(maps: Mapping[str, Sequence[float]]) -> Figure:
-    """Where the 256 codes of a map lie: a line for each value, on a symmetric logarithmic axis."""
+    """Where the 256 codes of a map lie: one line per value, on a symmetric logarithmic axis."""
     figure, axes = canvas(len(maps), 1, height=0.35 + 0.3 * len(maps), squeeze=False, sharex=True)
     for ax, (name, values), colour in zip(axes[:, 0], maps.items(), COLOURS, strict=False):
         ax.vlines(list(values), 0, 1, color=colour, linewidth=0.6)
@@ -336,7 +312,7 @@ def code_maps(maps: Mapping[str, Sequence[float]]) -> Figure:
         ax.set_yticks([])
         ax.set_title(name, loc="left", fontsize="medium")
         ax.grid(visible=False)
-    axes[-1, 0].set_xlabel("value, in parts of the block's largest")
+    axes[-1, 0].set_xlabel("value / the block's largest")
     sizes = "; ".join(
         f"{name}: {len(values)} values from {min(values):.2g} to {max(values):.2g}"
         for name, values in maps.items()
@@ -347,7 +323,7 @@ def code_maps(maps: Mapping[str, Sequence[float]]) -> Figure:
 
 @styled
 def loss_lines(runs: Mapping[str, Sequence[float]], window: int = 5) -> Figure:
-    """Loss of several runs over their steps, each a mean of `window` steps, on a logarithmic axis."""
+    """Loss of several runs over their steps, a running mean of `window` steps, on a logarithmic axis."""
     figure, ax = canvas()
     for k, (name, losses) in enumerate(runs.items()):
         smoothed = smooth(np.asarray(losses, dtype=float), window)

@@ -163,17 +163,17 @@ def test_errors_keep_their_sign():
     assert "formula +40.00 %, -60.00 %" in figure.get_label()
 
 
-def test_the_chart_has_a_cell_for_each_model_and_card_and_warns_where_nothing_fits():
+def test_the_chart_has_one_cell_per_model_and_card_and_warns_where_nothing_fits():
     figure = draw.decision_chart(CELLS, ("as it is", "QLoRA", "nothing here"))
     ax = figure.axes[0]
     assert [text.get_text() for text in ax.texts] == ["QLoRA", "8-bit Adam +\nckpt", "none", "QLoRA"]
     faces = [patch.get_facecolor() for patch in ax.patches]
     assert faces[2][:3] == colour("vermillion")[:3] and faces[0][:3] == colour("sky")[:3]
-    assert faces[1][3] < faces[0][3] < faces[2][3]  # the dearer, the darker
+    assert faces[1][3] < faces[0][3] < faces[2][3]  # the more expensive, the darker
     assert "7B on 80 GB: 8-bit Adam + ckpt" in figure.get_label()
 
 
-def test_a_map_has_a_line_for_each_code():
+def test_a_map_has_one_line_per_code():
     figure = draw.code_maps(MAPS)
     assert [len(ax.collections[0].get_segments()) for ax in figure.axes] == [256, 256]
     assert "signed: 256 values from -1 to 1" in figure.get_label()
