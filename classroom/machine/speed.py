@@ -6,9 +6,10 @@ and a format with half the bits can be many times slower, as FP16 is on some CPU
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from coursekit.throughput.meter import in_turns
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,10 @@ def measure_speeds(device: str = "cpu", n: int | None = None, budget_seconds: fl
 def _measure(x, device: str, budget_seconds: float) -> list[Speed]:
     n = len(x)
     products = {"FP32": x, "BF16": x.bfloat16(), "FP16": x.half()}
-    speeds = [
-        Speed(name, n, _seconds(lambda m=m: m @ m, device, budget_seconds)) for name, m in products.items()
-    ]
+    speeds = [Speed(name, n, _seconds(lambda m=m: m @ m, budget_seconds)) for name, m in products.items()]
     if device == "cuda":
-        speeds.insert(1, Speed("TF32", n, _seconds(_with_tf32(lambda: x @ x), device, budget_seconds)))
-        speeds.append(Speed("FP8 E4M3", n, _seconds(_fp8_product(x), device, budget_seconds)))
+        speeds.insert(1, Speed("TF32", n, _seconds(_with_tf32(lambda: x @ x), budget_seconds)))
+        speeds.append(Speed("FP8 E4M3", n, _seconds(_fp8_product(x), budget_seconds)))
     return speeds
 
 
@@ -61,24 +60,16 @@ def _one_thread():
         torch.set_num_threads(threads)
 
 
-def _seconds(product, device: str, budget_seconds: float) -> float | None:
+def _seconds(product, budget_seconds: float) -> float | None:
     """Fastest of as many runs as fit the budget (at least two); None if the product is refused."""
-    import torch
-
-    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     try:
-        product()  # the first call also loads kernels
+        once = in_turns({"product": product}, rounds=1, warmup=1)[
+            "product"
+        ].median  # the warm-up loads kernels
     except (RuntimeError, NotImplementedError, AttributeError, TypeError):
         return None
-    wait()
-    times = []
-    end = time.perf_counter() + budget_seconds
-    while len(times) < 2 or time.perf_counter() < end:
-        start = time.perf_counter()
-        product()
-        wait()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    rounds = max(2, int(budget_seconds / max(once, 1e-9)))
+    return in_turns({"product": product}, rounds, warmup=0)["product"].minimum
 
 
 def _with_tf32(product):

@@ -1,23 +1,23 @@
-"""Bytes that a model and its training hold, counted on the tensors themselves.
+"""Count the bytes that a model and its training hold, on the tensors themselves.
 
 Not the memory of the process, which is mostly libraries for a small model, and not the activations, which come and go
-in every step (lecture 3).
+in every step (lecture 3). Unlike coursekit.memory.measure.held_bytes, this leaves out the tables of levels that
+bitsandbytes keeps beside each 4-bit layer: they are the format's, not the model's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from coursekit.memory.measure import optimizer_tensors
 from coursekit.training import Training
 
 
 def training_bytes(run: Training) -> dict[str, int]:
     """What stays from step to step: weights, gradients, and the moments of Adam. After at least one step."""
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    states = [value for state in run.optimizer.state.values() for value in state.values()]
-    moments = [
-        value for value in states if value.dim()
-    ]  # the count of steps is a state as well, four bytes a tensor
+    # Adam's count of steps is a state as well, a tensor without dimensions of four bytes per parameter tensor.
+    moments = (state for state in optimizer_tensors(run.optimizer) if getattr(state, "ndim", 0))
     return {
         "weights": stored_bytes(run.model),
         "gradients": tensor_bytes(p.grad for p in parameters),
@@ -26,17 +26,20 @@ def training_bytes(run: Training) -> dict[str, int]:
 
 
 def stored_bytes(model) -> int:
-    """Of all weights: parameters, and the scales of 4-bit layers, which are no parameters."""
-    total = tensor_bytes(model.parameters())
-    states = (getattr(p, "quant_state", None) for p in model.parameters())
-    return total + sum(_state_bytes(state) for state in states if state is not None)
+    """Bytes of all weights: parameters, and the scales of 4-bit layers, which are not parameters."""
+    return sum(p.nbytes + tensor_bytes(scales(p)) for p in model.parameters())
 
 
-def _state_bytes(state) -> int:
-    """Of bitsandbytes' QuantState: block scales; with double quantisation also their scales and their mean."""
+def scales(parameter) -> Iterator:
+    """What bitsandbytes' QuantState holds beside the 4-bit codes of a weight: float32 or uint8 [blocks] scales of the
+    blocks; with double quantisation also float32 [blocks / 256] scales of these, and float32 [] their mean."""
+    state = getattr(parameter, "quant_state", None)
+    if state is None:
+        return
     second = state.state2.absmax if state.nested else None
-    return tensor_bytes(t for t in (state.absmax, state.offset, second) if t is not None)
+    yield from (tensor for tensor in (state.absmax, state.offset, second) if tensor is not None)
 
 
 def tensor_bytes(tensors: Iterable) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors)
+    """Bytes of the numbers in these tensors; a tensor that is named twice counts twice."""
+    return sum(tensor.nbytes for tensor in tensors)

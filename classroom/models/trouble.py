@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from classroom.models.sizes import scales
 from coursekit.memory.config import MOST_LAYERS, UnknownModel, read_config, shown
+from coursekit.memory.ledger import nf4_bytes
 
 GB = 10**9
 TINY = Path(__file__).parent / "tiny"
 # of tiny/model.safetensors; whoever makes the model anew writes the new one here
 TINY_SHA256 = "96004a9bf5d8039f951a81f40d2940144969a2f67d4054758427226b6e37f15a"
-BITS = {"nf4": 4.127, "fp4": 4.127, "int8": 8}  # a weight of a linear layer, scales included
 OWN = 'MODEL = "tiny" is part of the course and needs no network.'
 
 
@@ -174,8 +175,13 @@ def weight_bytes(config, dtype, quantization: str | None) -> int:
         m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head
     )
     others = sum(p.numel() for p in model.parameters()) - linear
-    bits = BITS.get(quantization, 8 * dtype.itemsize)
-    return round(others * dtype.itemsize + linear * bits / 8)
+    return others * dtype.itemsize + _linear_bytes(linear, dtype, quantization)
+
+
+def _linear_bytes(weights: int, dtype, quantization: str | None) -> int:
+    if quantization is None:
+        return weights * dtype.itemsize
+    return weights if quantization == "int8" else nf4_bytes(weights)  # FP4 takes as many bytes as NF4
 
 
 def free_bytes(device: str) -> int:
@@ -221,9 +227,8 @@ def check_finite(model, name: str) -> None:
 
 def _numbers(parameter) -> Iterator:
     """The floating-point tensors of a weight: itself, or what bitsandbytes keeps of it beside the codes."""
-    state = getattr(parameter, "quant_state", None)
-    scales = (state.absmax, state.offset, getattr(state.state2, "absmax", None)) if state else ()
-    for values in (parameter, getattr(parameter, "SCB", None), *scales):
+    of_rows = getattr(parameter, "SCB", None)  # scales of 8-bit codes
+    for values in (parameter, of_rows, *scales(parameter)):
         if values is not None and values.is_floating_point() and not values.is_meta:
             yield values
 
@@ -283,7 +288,7 @@ def reason(name: str, part: str, error: Exception, said: str, local: bool) -> st
             "both from the same place."
         )
     if "out of memory" in said or "not enough memory" in said:
-        return f"the memory ended while {name} was loaded. Take a smaller model, or close other programs."
+        return f"ran out of memory while loading {name}. Take a smaller model, or close other programs."
     if "bitsandbytes" in said:
         return (
             f"bitsandbytes cannot quantise {name} here: {first_line(error)} Load it with quantization=None."

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from coursekit.memory.measure import held_bytes, optimizer_tensors
+
 
 class PerParameter(Optimizer):
     """An optimizer without a rule yet. A parameter without a gradient is left alone, weight decay included."""
@@ -92,5 +94,4 @@ def check_range(group: dict, names: tuple[str, ...]) -> None:
 
 def state_bytes(optimizer: Optimizer) -> int:
     """Bytes of all tensors that an optimizer remembers, wherever they live."""
-    values = (value for state in optimizer.state.values() for value in state.values())
-    return sum(value.nbytes for value in values if isinstance(value, Tensor))
+    return held_bytes(optimizer_tensors(optimizer))

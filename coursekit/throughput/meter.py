@@ -1,14 +1,18 @@
-"""How fast a step is: medians of repeated steps, contestants in turns, the warm-up apart.
+"""Measure how fast a step is: medians of repeated steps, contestants in turns, the warm-up apart.
+
+    timings = in_turns({"eager": eager_step, "compiled": compiled_step})
+    timings["eager"].median, timings["eager"].spread
 
 The first steps pay for what later ones find ready (kernels loaded, memory mapped, code compiled), so they are timed but
 not counted. A machine is never the same twice, so two ways are compared in turns, A B A B: whatever slows one slows the
-other. The median, since a step that the system interrupted says nothing about the code. On a GPU a call returns before
-its work is done; the clock is read after waiting for it.
+other. The median counts, since a step that the system interrupted says nothing about the code. On a GPU a call returns
+before its work is done, so the clock is read after waiting for it. Left out: where the time goes (`profiling`).
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """seconds: one a counted round, in order. warmup: the rounds before, not counted."""
+    """Seconds of one contestant: `seconds` of the counted rounds in order, `warmup` of the rounds before."""
 
     seconds: tuple[float, ...]
     warmup: tuple[float, ...] = ()
@@ -26,15 +30,20 @@ class Timing:
         return statistics.median(self.seconds)
 
     @property
+    def minimum(self) -> float:
+        """Seconds of the fastest round: what the code can do when nothing interrupts it."""
+        return min(self.seconds)
+
+    @property
     def spread(self) -> float:
-        """Distance of the quartiles over the median: below it, a difference of two medians means little."""
+        """Distance of the quartiles over the median; a smaller difference of two medians means little."""
         if len(self.seconds) < 2:
             return 0.0
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return (high - low) / self.median if self.median else 0.0
 
     def per_second(self, tokens: float) -> float:
-        """Rate at the median, for `tokens` a round."""
+        """Rate at the median, for `tokens` per round."""
         return tokens / self.median
 
 
@@ -45,11 +54,11 @@ def in_turns(
     wait: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Run all contestants once a round, in their order; the first `warmup` rounds are kept apart.
+    """Run all contestants once per round, in their order; the first `warmup` rounds are kept apart.
 
     wait  called before the clock is read; default: `torch.cuda.synchronize` where a GPU is in use
 
-    Raises ValueError if rounds is below 1 or nobody takes part.
+    Raises ValueError if rounds is below 1 or there is no contestant.
     """
     if rounds < 1 or warmup < 0 or not contestants:
         raise ValueError(
@@ -60,7 +69,7 @@ def in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(warmup + rounds):
         for name, step in contestants.items():
-            wait()
+            wait()  # or work that another contestant left in the queue would count here
             start = clock()
             step()
             wait()
@@ -69,15 +78,17 @@ def in_turns(
 
 
 def gpu_wait() -> Callable[[], None]:
-    """What waits for the GPU, or does nothing where none has been used."""
-    import sys
-
-    torch = sys.modules.get("torch")  # whoever has not imported it has no work on a GPU
+    """The function that waits for the GPU; where none has been used, a function that does nothing."""
+    torch = sys.modules.get("torch")  # a program that has not imported torch has no work on a GPU
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.synchronize
-    return lambda: None
+    return do_nothing
+
+
+def do_nothing() -> None:
+    pass
 
 
 def tokens_per_second(step: Callable[[], object], tokens: float, rounds: int = 9, warmup: int = 2) -> float:
-    """Median rate of one way alone; `tokens` are those that one call of `step` works on."""
+    """Median rate of a step alone; one call of `step` works on `tokens` tokens."""
     return in_turns({"step": step}, rounds, warmup)["step"].per_second(tokens)

@@ -1,20 +1,17 @@
-"""Claims about memory (lecture 3). The texts behind HU, RU and the others: `classroom.publish.claims.TEXTS`.
+"""Check claims about memory (lecture 3). The texts behind HU, RU and the others: `classroom.publish.claims.TEXTS`.
 
-Shapes come from transformers' classes without content, bytes of 4-bit weights from bitsandbytes, sizes of adapters from
-PEFT; the planner is asked only where several of them meet. GB is 10^9 bytes.
+Shapes come from transformers' classes on the meta device, bytes of 4-bit weights from bitsandbytes, sizes of adapters
+from PEFT; the planner is used only where several of them meet. GB is 10^9 bytes.
 """
 
-import contextlib
 import functools
-import io
 import itertools
-import logging
-import warnings
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from classroom.models.load import load, quiet
 from classroom.records.claim import cited, claim
 from coursekit.memory.architecture import presets
 from coursekit.memory.cards import find_card
@@ -22,20 +19,8 @@ from coursekit.memory.measure import allocations, held_bytes, optimizer_tensors,
 from coursekit.memory.planner import Plan, estimate
 
 GB, GIB = 1e9, 2**30
-BITSANDBYTES = "storage of bitsandbytes' Linear4bit; transformers' model without content"
+BITSANDBYTES = "storage of bitsandbytes' Linear4bit; transformers' model on the meta device"
 DECIMAL = "GB = 10^9 bytes"
-
-
-@contextlib.contextmanager
-def quiet():
-    """bitsandbytes and torchao say on import what they could not find; nothing here needs it."""
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def config_of(name, **changes):
@@ -54,19 +39,19 @@ def on_meta(config):
 
 @functools.cache
 def sizes(name):
-    """(parameters, those in the linear layers that bitsandbytes replaces): all but the head."""
+    """(parameters, numel of each linear layer that bitsandbytes replaces: all but the head)"""
     model = on_meta(config_of(name))
     linear = [m.weight for n, m in model.named_modules() if type(m) is nn.Linear and n != "lm_head"]
     return sum(p.numel() for p in model.parameters()), tuple(w.numel() for w in linear)
 
 
-def gigabytes(name, bytes_a_parameter):
-    return sizes(name)[0] * bytes_a_parameter / GB
+def gigabytes(name, bytes_per_parameter):
+    return sizes(name)[0] * bytes_per_parameter / GB
 
 
 @functools.cache
 def linear_4bit(outputs, inputs, double=True):
-    """(bytes of the codes, bytes of everything beside them) of a weight that bitsandbytes has quantised."""
+    """(bytes of the codes, bytes of everything else) of a weight that bitsandbytes has quantised."""
     with quiet():
         import bitsandbytes as bnb
 
@@ -78,7 +63,7 @@ def linear_4bit(outputs, inputs, double=True):
 def quantised(name):
     """GB of a model in NF4 with double quantisation: codes, quant state, the rest in BF16, the rest in FP32.
 
-    The weights of real models are multiples of 2^14, over which bitsandbytes' storage grows in a line; two are measured.
+    The weights of real models are multiples of 2^14. Over these bitsandbytes' storage is linear; two sizes are measured.
     """
     total, linear = sizes(name)
     (codes, state), (codes2, state2) = linear_4bit(128, 128), linear_4bit(256, 128)
@@ -93,7 +78,7 @@ def quantised(name):
 
 
 def nf4(name):
-    """GB as loaded, and after prepare_model_for_kbit_training."""
+    """(GB as loaded, GB after prepare_model_for_kbit_training)"""
     parts = quantised(name)
     loaded = parts["codes"] + parts["state"] + parts["rest"]
     return loaded, loaded - parts["rest"] + parts["rest_fp32"]
@@ -101,7 +86,7 @@ def nf4(name):
 
 @functools.cache
 def small_qlora():
-    """A Phi-3 of one narrow layer, quantised: its footprint by transformers and by counting, and its preparation."""
+    """A Phi-3 of one narrow layer, quantised: bytes counted, bytes by transformers, itemsize of its prepared head."""
     small = {
         "hidden_size": 128,
         "intermediate_size": 256,
@@ -131,7 +116,7 @@ def small_qlora():
 
 @functools.cache
 def lora(name, target, rank=16):
-    """Numbers that PEFT trains if it adapts the layers with this name."""
+    """Parameters that PEFT trains if it adapts the layers with this name."""
     with quiet():
         import peft
 
@@ -150,8 +135,8 @@ def adapter(targets, rank=16, name="llama-2-7b"):
 
 
 @functools.cache
-def bytes_a_parameter(dtype=torch.float32, eight_bit=False):
-    """{what: bytes a parameter} that are there after backward and a step of AdamW, torch's or bitsandbytes' with 8 bits."""
+def bytes_per_parameter(dtype=torch.float32, eight_bit=False):
+    """{what: bytes per parameter} after backward and a step of AdamW, torch's or bitsandbytes' with 8 bits."""
     weight = nn.Parameter(torch.randn(512, 512).to(dtype))
     with quiet():
         if eight_bit:
@@ -161,12 +146,10 @@ def bytes_a_parameter(dtype=torch.float32, eight_bit=False):
         optimizer = AdamW([weight])
     weight.grad = torch.ones_like(weight)
     optimizer.step()
-    states = [
-        t for t in optimizer_tensors(optimizer) if torch.is_tensor(t) and t.dim()
-    ]  # the count of the steps has none
-    states = [
-        t for t in states if t.shape != (256,)
-    ]  # the values of the 8-bit codes, one table for all weights
+    # without the count of the steps, which has no dimension
+    states = [t for t in optimizer_tensors(optimizer) if torch.is_tensor(t) and t.dim()]
+    # without the values of the 8-bit codes: one table serves all weights
+    states = [t for t in states if t.shape != (256,)]
     parts = {"weights": [weight], "gradients": [weight.grad], "states": states}
     return {kind: held_bytes(tensors) / weight.numel() for kind, tensors in parts.items()}
 
@@ -176,7 +159,7 @@ def bytes_a_parameter(dtype=torch.float32, eight_bit=False):
     said="The same layer as Linear4bit takes about 16.5 MB",
     where="RU, slide 23",
     verdict="wrong",
-    right="{double:.2f} MB with double quantisation ({double_bits:.3f} bits a weight), {single:.2f} MB without ({single_bits:.1f} bits).",
+    right="{double:.2f} MB with double quantisation ({double_bits:.3f} bits per weight), {single:.2f} MB without ({single_bits:.1f} bits).",
     figures={"double": 8.655940, "double_bits": 4.127, "single": 9.437248, "single_bits": 4.5},
     tolerance=1e-3,
     convention="4096 x 4096 weights, MB = 10^6 bytes",
@@ -193,11 +176,11 @@ def linear_4bit_4096():
     said="4-bit weights are stored as indices of int8 or uint8",
     where="RU, slide 23",
     verdict="imprecise",
-    right="Two of them share a byte: {weights:,} weights take {codes:,} bytes of uint8. One a byte would be {unpacked:.1f} MB.",
+    right="Two of them share one byte: {weights:,} weights take {codes:,} bytes of uint8. With one byte each they would take {unpacked:.1f} MB.",
     figures={"weights": 16_777_216, "codes": 8_388_608, "unpacked": 16.777216},
     source="storage of bitsandbytes' Linear4bit",
 )
-def two_codes_a_byte():
+def two_codes_per_byte():
     codes, _ = linear_4bit(4096, 4096)
     return {"weights": 4096**2, "codes": codes, "unpacked": 4096**2 / 1e6}
 
@@ -223,8 +206,8 @@ def seventy_billion_in_nf4():
     said="Llama-3-8B in NF4 takes about 4 GB",
     where="RU, slide 14",
     verdict="wrong",
-    right="{loaded:.2f} GB: embedding and head, {kept:.2f} billion numbers, stay in BF16. After "
-    "prepare_model_for_kbit_training, which makes them FP32, {prepared:.2f} GB.",
+    right="{loaded:.2f} GB: embedding and head, {kept:.2f} billion parameters, stay in BF16. After "
+    "prepare_model_for_kbit_training, which makes them FP32, it is {prepared:.2f} GB.",
     figures={"loaded": 5.70, "prepared": 7.80, "kept": 1.05},
     tolerance=2e-3,
     convention=DECIMAL,
@@ -241,7 +224,7 @@ def llama_3_in_nf4():
     said="4 bits make a model 8 times smaller",
     where="RU, slides 8, 14 and 28",
     verdict="imprecise",
-    right="Against FP32 only. Against BF16, which is what would be loaded, a layer shrinks {double:.2f} times with double "
+    right="Only compared with FP32. Compared with BF16, which one would load, a layer shrinks {double:.2f} times with double "
     "quantisation and {single:.2f} times without, all of Llama-3-8B {whole:.1f} times.",
     figures={"double": 3.88, "single": 3.56, "whole": 2.8},
     tolerance=1e-2,
@@ -261,7 +244,7 @@ def times_smaller():
     said="Phi-3-mini has 2.21 GB after quantisation, 3.3 times less than in FP16 and about 8 times less than in FP32",
     where="RU, slide 24",
     verdict="imprecise",
-    right="{reported:.2f} GB is what get_memory_footprint sums, and quant_state is neither parameter nor buffer. Held are "
+    right="get_memory_footprint reports {reported:.2f} GB, because quant_state is neither parameter nor buffer. In memory are "
     "{held:.2f} GB: {fp16:.1f} times less than FP16, {fp32:.1f} times less than FP32.",
     figures={"reported": 2.21, "held": 2.26, "fp16": 3.4, "fp32": 6.8},
     tolerance=1e-2,
@@ -297,11 +280,11 @@ def why_not_eight_times():
     said="3.8 billion parameters are 14.4 GB in FP32 and 7.2 GB in FP16",
     where="RU, slide 6",
     verdict="imprecise",
-    right="{fp32:.2f} and {fp16:.2f} GB, or {fp32_gib:.2f} and {fp16_gib:.2f} GiB. The rows below it are decimal.",
+    right="{fp32:.2f} and {fp16:.2f} GB, or {fp32_gib:.2f} and {fp16_gib:.2f} GiB. The other rows of the table are decimal.",
     figures={"fp32": 15.28, "fp16": 7.64, "fp32_gib": 14.23, "fp16_gib": 7.12},
     tolerance=1e-3,
     convention="Phi-3-mini; GB = 10^9 bytes, GiB = 2^30",
-    source="transformers' model without content",
+    source="transformers' model on the meta device",
 )
 def phi_3_in_two_units():
     fp32, fp16 = gigabytes("phi-3-mini", 4), gigabytes("phi-3-mini", 2)
@@ -309,8 +292,8 @@ def phi_3_in_two_units():
 
 
 def full_training():
-    """Bytes a parameter of FP32 and AdamW, counted."""
-    return sum(bytes_a_parameter().values())
+    """Bytes per parameter of FP32 and AdamW, counted."""
+    return sum(bytes_per_parameter().values())
 
 
 @claim(
@@ -318,12 +301,12 @@ def full_training():
     said="Full fine-tuning takes more than 100 GB for 8B and more than 700 GB for 70B",
     where="RU, slide 6",
     verdict="inconsistent",
-    right="With {each:g} bytes a parameter {small:.0f} and {large:,.0f} GB; with the 20 of the same deck {small_20:.0f} and "
+    right="With {each:g} bytes per parameter it takes {small:.0f} and {large:,.0f} GB; with the 20 of the same deck {small_20:.0f} and "
     "{large_20:,.0f} GB.",
     figures={"each": 16.0, "small": 128.5, "large": 1128.9, "small_20": 160.6, "large_20": 1411.1},
     tolerance=1e-3,
     convention=DECIMAL + ", without activations",
-    source="counted after a step of torch's AdamW; transformers' model without content",
+    source="counted after a step of torch's AdamW; transformers' model on the meta device",
 )
 def full_fine_tuning():
     each = full_training()
@@ -339,12 +322,12 @@ def full_fine_tuning():
     where="RU, slide 5",
     verdict="inconsistent",
     right="Its own list (weights, gradients as large, Adam twice as large) is 4 P (1 + 1 + 2): counted, {weights:g} + {gradients:g} "
-    "+ {states:g} bytes. 20 exists, but is another ledger: 16-bit weights and gradients beside FP32 gradients, masters and Adam.",
+    "+ {states:g} bytes. 20 exists, but it is another ledger: 16-bit weights and gradients together with FP32 gradients, masters and Adam.",
     figures={"weights": 4.0, "gradients": 4.0, "states": 8.0},
     source="counted after a step of torch's AdamW",
 )
 def fp32_ledger():
-    return bytes_a_parameter()
+    return bytes_per_parameter()
 
 
 @claim(
@@ -360,7 +343,7 @@ def fp32_ledger():
     source="counted after a step of torch's and of bitsandbytes' AdamW",
 )
 def full_fine_tuning_on_one_gpu():
-    small = sum(bytes_a_parameter(torch.bfloat16, eight_bit=True).values())
+    small = sum(bytes_per_parameter(torch.bfloat16, eight_bit=True).values())
     return {
         "fp32": gigabytes("llama-3-8b", full_training()),
         "h200": find_card("H200").memory_gb,
@@ -373,11 +356,11 @@ def full_fine_tuning_on_one_gpu():
     said="7B in FP32 is 28 GB, more than 24 GB, so inference is impossible",
     where="RU, slide 3",
     verdict="imprecise",
-    right="Nobody serves FP32: in BF16 Llama-2-7B is {bf16:.1f} GB and fits.",
+    right="Inference does not need FP32: in BF16 Llama-2-7B is {bf16:.1f} GB and fits.",
     figures={"bf16": 13.477},
     tolerance=1e-3,
     convention=DECIMAL,
-    source="transformers' model without content",
+    source="transformers' model on the meta device",
 )
 def inference_in_bf16():
     return {"bf16": gigabytes("llama-2-7b", 2)}
@@ -392,12 +375,12 @@ def share(trained):
     said="LoRA trains 3 %, less than 0.5 %, 0.7 to 2.9 %, less than 0.2 %, 0.14 % of the parameters",
     where="RU, slides 2, 31, 33, 43 and 52",
     verdict="inconsistent",
-    right="Without rank and targets a share means nothing. Llama-2-7B with rank 16: {qv:.3f} % on q and v ({qv_count:,}), {qkvo:.3f} % "
+    right="A share means nothing without rank and targets. Llama-2-7B with rank 16: {qv:.3f} % on q and v ({qv_count:,}), {qkvo:.3f} % "
     "on q, k, v, o, {all:.2f} % on all linear layers; with rank 64 on all {all_64:.2f} %.",
     figures={"qv": 0.124, "qv_count": 8_388_608, "qkvo": 0.248, "all": 0.590, "all_64": 2.318},
     tolerance=3e-3,
     convention="of base and adapters together, as PEFT prints it",
-    source="PEFT on transformers' model without content",
+    source="PEFT on transformers' model on the meta device",
 )
 def trainable_shares():
     return {
@@ -417,7 +400,7 @@ def trainable_shares():
     right="Of the {tried} choices of targets in Llama-2-7B and Mistral-7B {matching} give that number; q and v give {llama:,} and "
     "{mistral:,}.",
     figures={"tried": 254, "matching": 0, "llama": 8_388_608, "mistral": 6_815_744},
-    source="PEFT on transformers' model without content",
+    source="PEFT on transformers' model on the meta device",
 )
 def no_such_adapter():
     models = ("llama-2-7b", "mistral-7b")
@@ -432,11 +415,11 @@ def no_such_adapter():
     said="An adapter adds 0.03 billion parameters in FP32",
     where="RU, slide 8",
     verdict="imprecise",
-    right="No rank is named. On all linear layers of Llama-2-7B it is about rank {rank}; the ranks in use, 8 to 64, give "
+    right="The claim names no rank. On all linear layers of Llama-2-7B it would be about rank {rank}; the usual ranks, 8 to 64, give "
     "{least:.3f} to {most:.3f} billion.",
     figures={"rank": 12, "least": 0.020, "most": 0.160},
     tolerance=1e-2,
-    source="PEFT on transformers' model without content",
+    source="PEFT on transformers' model on the meta device",
 )
 def rank_of_thirty_million():
     return {
@@ -456,7 +439,7 @@ def rank_of_thirty_million():
     figures={"qv": 99.876, "all": 97.627},
     tolerance=1e-5,
     convention="Llama-2-7B, AdamW",
-    source="PEFT on transformers' model without content",
+    source="PEFT on transformers' model on the meta device",
 )
 def optimizer_saving():
     whole = sizes("llama-2-7b")[0]
@@ -468,7 +451,7 @@ def optimizer_saving():
     said="The weights of 7B shrink from 28 GB to 3.5 GB",
     where="RU, slide 52",
     verdict="wrong",
-    right="NF4 takes {loaded:.2f} GB, {prepared:.2f} GB after prepare_model_for_kbit_training, and the honest baseline is BF16 "
+    right="NF4 takes {loaded:.2f} GB, {prepared:.2f} GB after prepare_model_for_kbit_training, and the fair baseline is BF16 "
     "with {bf16:.1f} GB.",
     figures={"loaded": 3.87, "prepared": 4.39, "bf16": 13.477},
     tolerance=2e-3,
@@ -484,14 +467,14 @@ def seven_billion_in_nf4():
     said="Adam's states shrink from about 21 GB (7B) to about 30 MB",
     where="RU, slide 52",
     verdict="wrong",
-    right="From {fp32:.1f} GB ({eight_bit:.1f} GB in 8 bits); the states of an adapter of 10 million numbers are {adapter:.0f} MB.",
+    right="From {fp32:.1f} GB ({eight_bit:.1f} GB in 8 bits); the states of an adapter of 10 million parameters are {adapter:.0f} MB.",
     figures={"fp32": 53.9, "eight_bit": 13.69, "adapter": 80.0},
     tolerance=1e-3,
     convention=DECIMAL + "; Llama-2-7B",
     source="counted after a step of torch's and of bitsandbytes' AdamW",
 )
 def adams_states():
-    fp32, eight_bit = bytes_a_parameter()["states"], bytes_a_parameter(eight_bit=True)["states"]
+    fp32, eight_bit = bytes_per_parameter()["states"], bytes_per_parameter(eight_bit=True)["states"]
     return {
         "fp32": gigabytes("llama-2-7b", fp32),
         "eight_bit": gigabytes("llama-2-7b", eight_bit),
@@ -504,12 +487,12 @@ def adams_states():
     said="Before QLoRA, full fine-tuning of 7B took one H100 or A100 of 80 GB",
     where="RU, slide 52",
     verdict="wrong",
-    right="{least:.1f} GB with 16 bytes a parameter, {most:.0f} GB with 18: more than one card of 80 GB, unless Adam has 8 bits, "
+    right="{least:.1f} GB with 16 bytes per parameter, {most:.0f} GB with 18: more than one card of 80 GB, unless Adam has 8 bits, "
     "everything is BF16, or states are offloaded.",
     figures={"least": 107.8, "most": 121.3},
     tolerance=1e-3,
     convention=DECIMAL + ", without activations",
-    source="counted after a step of torch's AdamW; transformers' model without content",
+    source="counted after a step of torch's AdamW; transformers' model on the meta device",
 )
 def one_card_of_80():
     return {"least": gigabytes("llama-2-7b", full_training()), "most": gigabytes("llama-2-7b", 18)}
@@ -536,7 +519,7 @@ def qlora_by_length():
 
 
 def saved_by_a_block(attention, sequence):
-    """Bytes of s b h that one block of Llama-3-8B in BF16 saves for backward: two blocks less one, tensors without content."""
+    """Bytes per s b h that one block of Llama-3-8B in BF16 saves: two blocks minus one, on fake tensors."""
     from torch._subclasses import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
@@ -559,7 +542,7 @@ def saved_by_a_block(attention, sequence):
     said="Activations grow with the batch",
     where="HU",
     verdict="imprecise",
-    right="And with length, width, depth and the kind of attention. A block of Llama-3-8B saves {sdpa} bytes of s b h with SDPA, at any "
+    right="And with length, width, depth and the kind of attention. A block of Llama-3-8B saves {sdpa} bytes per s b h with SDPA, at any "
     "length; with eager attention {eager_128}, {eager_256} and {eager_512} for 128, 256 and 512 tokens.",
     figures={"sdpa": 49.0, "eager_128": 58.0, "eager_256": 64.0, "eager_512": 76.0},
     convention="BF16; s length, b batch, h width 4096",
@@ -577,7 +560,7 @@ def activations_of_a_block():
     where="HS",
     verdict="imprecise",
     right="Of a 4096 x 4096 weight it keeps {adafactor:,} bytes and AdamW {adamw:,}; but it takes other steps (no momentum, a clipped and "
-    "relative update), so the learning rate has to be found again.",
+    "relative update), so the learning rate must be tuned again.",
     figures={"adafactor": 32_768, "adamw": 134_217_728},
     source="torch.optim; Shazeer and Stern 2018",
 )
@@ -597,8 +580,8 @@ HS12 = cited(
     said="Measure memory with nvidia-smi or nvidia-ml-py3",
     where="HS",
     verdict="imprecise",
-    right="They show what the process reserved, with CUDA's context. What tensors took at most is torch.cuda.max_memory_allocated() "
-    "after torch.cuda.reset_peak_memory_stats(). The package is called nvidia-ml-py by now.",
+    right="They show what the process reserved, including CUDA's context. The most that tensors took is torch.cuda.max_memory_allocated() "
+    "after torch.cuda.reset_peak_memory_stats(). The package is now called nvidia-ml-py.",
     source="PyTorch documentation, CUDA semantics: memory management",
 )
 
@@ -608,7 +591,7 @@ HS12 = cited(
     said="100 million parameters on 4 GB need special tricks",
     where="AZ",
     verdict="imprecise",
-    right="Weights, gradients and Adam are {states:.1f} GB even in FP32: activations decide. With rows of 1024 tokens the peak is "
+    right="Weights, gradients and Adam are only {states:.1f} GB even in FP32; activations decide. With rows of 1024 tokens the peak is "
     "{one:.1f} GB for one and {four:.1f} GB for four.",
     figures={"states": 1.601, "one": 2.335, "four": 5.734},
     tolerance=2e-3,
@@ -628,7 +611,7 @@ def a_hundred_million():
     said="Accumulating gradients is a larger batch",
     where="AZ",
     verdict="imprecise",
-    right="Only if each loss is divided by the number of steps, and by the tokens of all of them. The embedded model on micro-batches of "
+    right="Only if each micro-batch is weighted by its share of the target tokens. The embedded model on micro-batches of "
     "{few} and {many} targets: mean of means {means:.2f}, mean over tokens {tokens:.2f}.",
     figures={"few": 2, "many": 20, "means": 4.505, "tokens": 5.603},
     tolerance=1e-3,
@@ -636,8 +619,6 @@ def a_hundred_million():
 )
 @functools.cache
 def mean_of_means():
-    from classroom.models.load import load
-
     with quiet():
         model, tokenizer = load("tiny", device="cpu")
     texts = (
@@ -665,8 +646,8 @@ def zero_states(stage, ranks):
     said="Llama-2-7B takes 28, 14, 12, 10 and 8 GB: FP32, mixed precision, ZeRO-1, ZeRO-2, ZeRO-3",
     where="ZH",
     verdict="inconsistent",
-    right="That is the weights at most, beside the 16 bytes a parameter of the same lab. With these: {fp32:.1f} GB in FP32 and "
-    "{mixed:.1f} GB mixed; on 4 GPUs {zero1:.1f}, {zero2:.1f} and {zero3:.1f} GB each. However many GPUs, stage 1 stays above "
+    right="At most the weights take that little; the same lab says 16 bytes per parameter. With these it is {fp32:.1f} GB in FP32 and "
+    "{mixed:.1f} GB mixed; on 4 GPUs {zero1:.1f}, {zero2:.1f} and {zero3:.1f} GB each. With any number of GPUs stage 1 stays above "
     "{floor1:.1f} and stage 2 above {floor2:.1f} GB.",
     figures={
         "fp32": 107.8, "mixed": 107.8, "zero1": 47.2, "zero2": 37.1, "zero3": 27.0, "floor1": 27.0, "floor2": 13.5,
@@ -690,7 +671,7 @@ def llama_2_under_zero():
     figures={"weights": 13.477, "states": 107.8},
     tolerance=1e-3,
     convention=DECIMAL,
-    source="counted after a step of torch's AdamW; transformers' model without content",
+    source="counted after a step of torch's AdamW; transformers' model on the meta device",
 )
 def standard_training():
     return {"weights": gigabytes("llama-2-7b", 2), "states": gigabytes("llama-2-7b", full_training())}
@@ -702,7 +683,7 @@ def standard_training():
     where="ZH",
     verdict="wrong",
     right="Stage 2 does not shard weights: those of Llama-2-7B are {one:.1f} GB in BF16 on one GPU and {four:.1f} GB on each of four. A "
-    "bucket of gradients and the activations come on top.",
+    "bucket of gradients and the activations are added.",
     figures={"one": 13.477, "four": 13.477},
     tolerance=1e-3,
     convention=DECIMAL,
@@ -721,7 +702,7 @@ def zero_2_with_offload():
     said="The memory that a step uses is the difference of memory_allocated before and after it",
     where="ZH",
     verdict="wrong",
-    right="A step gives back what it took. Here {left} bytes more are held after it, and its peak lies more than {peak} MB above. Reset, "
+    right="A step releases what it allocates. Here {left} bytes more are held after it, but its peak is more than {peak} MB higher. Reset, "
     "run, and read max_memory_allocated.",
     figures={"left": 0, "peak": 20},
     convention="a step of the embedded model on a CPU, measured by torch's profiler",
@@ -729,8 +710,6 @@ def zero_2_with_offload():
 )
 @functools.cache
 def difference_and_peak():
-    from classroom.models.load import load
-
     with quiet():
         model = load("tiny", device="cpu")[0].train()
     optimizer = torch.optim.AdamW(model.parameters())
@@ -745,7 +724,7 @@ def difference_and_peak():
         return held_bytes([*model.parameters(), *model.buffers(), *optimizer_tensors(optimizer)])
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # kernels that work in parallel take more
+    torch.set_num_threads(1)  # parallel kernels allocate more
     step()  # makes the optimizer's states
     before = held()
     with allocations() as events:
@@ -759,7 +738,7 @@ def difference_and_peak():
     said="2P + 2P + 12P = 16P",
     where="ZH",
     verdict="right",
-    right="{weights:g} of FP16 weights, {gradients:g} of FP16 gradients, {rest:g} of FP32: master weights and Adam's two states.",
+    right="{weights:g} bytes of FP16 weights, {gradients:g} of FP16 gradients, {rest:g} of FP32: master weights and Adam's two states.",
     figures={"weights": 2.0, "gradients": 2.0, "rest": 12.0},
     source="counted after a step on FP32 masters",
 )

@@ -20,8 +20,9 @@ import torch
 import torch._inductor.config
 
 from classroom.lectures.throughput import experiments
-from classroom.records.race import Race, Timing, environment, run
+from classroom.records.race import Race, environment, run
 from coursekit.throughput.batching import bucketed, shuffled, waste
+from coursekit.throughput.meter import Timing
 from coursekit.throughput.packing import first_fit_decreasing, packed_batch
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results" / "throughput.md"

@@ -1,42 +1,27 @@
-"""Claims about speed and hardware (lecture 4). The texts behind AZ, HU and the others: `classroom.publish.claims.TEXTS`.
+"""Check claims about speed and hardware (lecture 4). The texts behind AZ, HU and the others: see
+`classroom.publish.claims.TEXTS`.
 
-TH rows are no one's in particular: they are said often, and lecture 4 measures them. FLOPs are counted by torch's
-FlopCounterMode on transformers' models without content.
+TH rows have no single source: they are said often, and lecture 4 measures them. torch's FlopCounterMode counts FLOPs on
+transformers' models on the meta device.
 """
 
-import contextlib
 import functools
-import io
-import logging
 import time
-import warnings
 
 import torch
 
-from classroom.models import load
+from classroom.models.load import checkpointing as checkpoint_blocks
+from classroom.models.load import load, quiet
 from classroom.records.claim import cited, claim
 from coursekit.memory.architecture import presets
 
-COUNTER = "torch's FlopCounterMode on transformers' model without content"
-
-
-@contextlib.contextmanager
-def quiet():
-    """torchao says on import what it could not find; nothing here needs it."""
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
+COUNTER = "torch's FlopCounterMode on transformers' model on the meta device"
 
 
 @functools.cache
 def tiny():
     """(the embedded model, its tokenizer)"""
-    with quiet():
-        return load.load("tiny", device="cpu")
+    return load("tiny", device="cpu")
 
 
 @functools.cache
@@ -55,12 +40,11 @@ def counted(name, length, rank=0, checkpointing=False):
 
             model = peft.get_peft_model(model, peft.LoraConfig(r=rank, target_modules="all-linear"))
         if checkpointing:
-            load.checkpointing(model)
+            checkpoint_blocks(model)
         tokens = torch.zeros(1, length, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
-            mask = torch.zeros(
-                1, 1, length, length
-            )  # without one, transformers looks into the positions for blocks
+            # without a mask, transformers looks into the positions for blocks
+            mask = torch.zeros(1, 1, length, length)
             model(input_ids=tokens, labels=tokens, attention_mask=mask, use_cache=False).loss.backward()
     return counter.get_total_flops(), parameters
 
@@ -70,8 +54,8 @@ def counted(name, length, rank=0, checkpointing=False):
     said="LoRA drastically cuts compute",
     where="HU, slide 59",
     verdict="wrong",
-    right="A step of Llama-3-8B still takes {percent:.0f} % of the FLOPs of full fine-tuning: only the gradients of the frozen weights fall "
-    "away, the way back through them does not. What LoRA saves is the memory of gradients and states.",
+    right="A step of Llama-3-8B still takes {percent:.0f} % of the FLOPs of full fine-tuning: only the gradients of the frozen weights are "
+    "saved, because backward must still pass through these weights. LoRA saves the memory of gradients and states.",
     figures={"percent": 69.3},
     convention="rank 16 on all linear layers, 2048 tokens",
     source=COUNTER,
@@ -86,7 +70,7 @@ RU24 = cited(
     said="INT8 gives speed",
     where="RU, slide 13",
     verdict="imprecise",
-    right="In training and with large batches weights of 8 or 4 bits are unpacked before each product, which takes time: LLM.int8() is "
+    right="In training and with large batches weights of 8 or 4 bits are unpacked before each product, which takes time. LLM.int8() is "
     "usually slower than FP16. It saves memory.",
     source="bitsandbytes issue 347 (32.9 ms became 154.6 ms); Dettmers et al. 2022, LLM.int8(), appendix D",
 )
@@ -97,7 +81,7 @@ RU24 = cited(
     said="Models of Hugging Face do not use FlashAttention",
     where="HS",
     verdict="outdated",
-    right="Without an option they use {implementation}, torch's scaled_dot_product_attention, which takes FlashAttention's kernel where it "
+    right="By default they use {implementation}, torch's scaled_dot_product_attention, which takes FlashAttention's kernel where it "
     "can. flash_attention_2 and 3 are options.",
     figures={"implementation": "sdpa"},
     source="transformers' default for Llama",
@@ -111,7 +95,7 @@ AZ5 = cited(
     said="Install PyTorch from the wheels of CUDA 12.1",
     where="AZ",
     verdict="outdated",
-    right="The last PyTorch with cu121 wheels is 2.5; take the command that pytorch.org shows for your driver.",
+    right="The last PyTorch with cu121 wheels is 2.5; use the command that pytorch.org shows for your driver.",
     source="download.pytorch.org/whl/cu121; PyTorch 2.6 release notes",
 )
 
@@ -121,8 +105,8 @@ AZ5 = cited(
     said="A CPU works sequentially",
     where="AZ, section 4.1",
     verdict="imprecise",
-    right="One core alone does more than {least} billion operations a second in a matrix product, more than its clock has ticks, because "
-    "each instruction works on many numbers; and there are many cores. A CPU is built for short delays, a GPU for throughput.",
+    right="One core alone does more than {least} billion operations a second in a matrix product, more than its clock has cycles, because "
+    "each instruction works on many numbers; and there are many cores. A CPU is built for low latency, a GPU for throughput.",
     figures={"least": 6},
     convention="FP32, one thread; no processor has 6 GHz",
     source="a product of two 512 x 512 matrices, timed",
@@ -147,8 +131,8 @@ AZ8 = cited(
     said="A larger batch gives better quality",
     where="AZ",
     verdict="imprecise",
-    right="Not in general: up to a critical size, which depends on the task, it takes fewer steps if the learning rate is tuned again; "
-    "beyond it the same steps cost more. Large batches have been seen to generalise worse.",
+    right="Not in general: up to a critical size, which depends on the task, it needs fewer steps if the learning rate is tuned again; "
+    "beyond it the same steps cost more. In some experiments large batches generalised worse.",
     source="McCandlish et al. 2018 (arXiv:1812.06162); Shallue et al. 2019 (arXiv:1811.03600); Keskar et al. 2017 (arXiv:1609.04836)",
 )
 
@@ -158,7 +142,7 @@ AZ8 = cited(
     said="6 N D is exactly what training costs",
     where="said often",
     verdict="imprecise",
-    right="It leaves attention out and counts an embedding that is only looked up. Counted FLOPs over 6 N D: Llama-3-8B {large_short:.2f}, "
+    right="It leaves attention out, and it counts an embedding that is only looked up. Counted FLOPs divided by 6 N D: Llama-3-8B {large_short:.2f}, "
     "{large:.2f} and {large_long:.2f} with rows of 512, 2048 and 8192 tokens; SmolLM2-135M {small_short:.2f}, {small:.2f} and {small_long:.2f}.",
     figures={
         "large_short": 0.951, "large": 1.001, "large_long": 1.202,
@@ -182,9 +166,9 @@ def six_n_d():
     said="Checkpointing doubles the time of a step",
     where="said often",
     verdict="wrong",
-    right="It adds one forward pass of the blocks, less their last product: {percent:.0f} % more FLOPs for Llama-3-8B.",
+    right="It adds one forward pass of the blocks, without their last product: {percent:.0f} % more FLOPs for Llama-3-8B.",
     figures={"percent": 23},
-    convention="2048 tokens, a checkpoint a block",
+    convention="2048 tokens, one checkpoint per block",
     source=COUNTER,
 )
 def checkpointing_flops():
@@ -194,39 +178,32 @@ def checkpointing_flops():
 
 @claim(
     "TH3",
-    said="Packing needs no mask: the model learns to ignore what stands before",
+    said="Packing needs no mask: the model learns to ignore the texts before",
     where="said often",
     verdict="wrong",
-    right="With a mask of blocks the loss of two packed texts is that of the two alone ({masked:.2f} and {alone:.2f} a token in the "
+    right="With a mask of blocks the loss of two packed texts is that of the two alone ({masked:.2f} and {alone:.2f} per token in the "
     "embedded model); with an ordinary causal mask it is {unmasked:.2f}, since the second text sees the first. (Where "
     "positions restart and no mask is given at all, transformers 5 makes the mask of blocks itself.)",
     figures={"alone": 6.973, "masked": 6.973, "unmasked": 8.616},
     tolerance=1e-3,
-    convention="positions count on in the last case",
+    convention="positions keep counting in the last case",
     source="the embedded model",
 )
 @functools.cache
 def packed_losses():
+    from classroom.lectures.throughput.experiments import loss_per_target
     from coursekit.throughput.packing import packed_batch
-    from coursekit.training import IGNORED
 
     model, tokenizer = tiny()
-    texts = [
-        tokenizer(text).input_ids for text in ("The young knight found a silver key.", "The king slept.")
-    ]
-    texts = [(ids, ids) for ids in texts]
+    texts = []
+    for words in ("The young knight found a silver key.", "The king slept."):
+        ids = tokenizer(words).input_ids
+        texts.append((ids, ids))
     batch = packed_batch(texts, 256)
-    causal = {"input_ids": batch["input_ids"], "labels": batch["labels"]}
-
-    def loss(batch):
-        """Sum over the targets, and their number."""
-        with torch.no_grad():
-            targets = int((batch["labels"][:, 1:] != IGNORED).sum())
-            return model(**batch).loss.item() * targets, targets
-
-    alone = [loss(packed_batch([text], 256)) for text in texts]
-    runs = {"alone": alone, "masked": [loss(batch)], "unmasked": [loss(causal)]}
-    return {name: sum(s for s, _ in run) / sum(n for _, n in run) for name, run in runs.items()}
+    causal = {name: batch[name] for name in ("input_ids", "labels")}
+    alone = [packed_batch([text], 256) for text in texts]
+    runs = {"alone": alone, "masked": [batch], "unmasked": [causal]}
+    return {name: loss_per_target(model, batches) for name, batches in runs.items()}
 
 
 @claim(
@@ -234,8 +211,8 @@ def packed_losses():
     said="Padding costs only a little",
     where="said often",
     verdict="imprecise",
-    right="It depends on how uneven the lengths are. Conversations of 1 to 8 pairs of the course's task in batches of 16: {padded:.0f} % of the "
-    "places are filler, {bucketed:.0f} % if batches are made of like lengths.",
+    right="It depends on how uneven the lengths are. For conversations of 1 to 8 pairs of the course's task in batches of 16, {padded:.0f} % of the "
+    "slots are padding, and {bucketed:.0f} % if batches hold texts of like length.",
     figures={"padded": 46, "bucketed": 3},
     source="counted over 512 conversations",
 )
@@ -255,10 +232,10 @@ def padding():
     said="loss.item() is free",
     where="said often",
     verdict="imprecise",
-    right="On a CPU. On a GPU Python waits there until the queue is empty: a loop that adds up loss.item() waits {item:g} time a step, one that adds "
+    right="Only on a CPU. On a GPU Python waits there until the queue is empty: a loop that adds up loss.item() waits {item:g} time per step, one that adds "
     "up loss.detach() {detach:g} times.",
     figures={"item": 1.0, "detach": 0.0},
-    source="a TorchFunctionMode that sees what Python asks of tensors",
+    source="a TorchFunctionMode that counts what Python asks of tensors",
 )
 def waits():
     from coursekit.throughput.syncs import SyncCounter
@@ -266,12 +243,12 @@ def waits():
     found = {}
     for name in ("item", "detach"):
         weight, total = torch.ones(3, requires_grad=True), 0.0
-        with SyncCounter(device="cpu") as watch:
+        with SyncCounter(device="cpu") as counter:
             for _ in range(10):
                 loss = (weight * 2).sum()
                 loss.backward()
                 total = total + getattr(loss, name)()
-        found[name] = watch.total() / 10
+        found[name] = counter.total() / 10
     return found
 
 
@@ -280,7 +257,7 @@ TH6 = cited(
     said="nvidia-smi shows 100 %, so the GPU is well used",
     where="said often",
     verdict="imprecise",
-    right="It shows the share of time in which some kernel ran, however little of the GPU it used. How well it is used is MFU: the model's "
-    "FLOPs a second over the card's peak.",
+    right="It shows the share of time in which some kernel ran, however little of the GPU it used. MFU says how well the GPU is used: the model's "
+    "FLOPs per second divided by the card's peak.",
     source="NVIDIA, NVML API reference, nvmlDeviceGetUtilizationRates; Chowdhery et al. 2022, PaLM, appendix B",
 )

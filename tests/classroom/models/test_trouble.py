@@ -229,7 +229,7 @@ SAID = {
     "You are trying to access a gated repo.": "accept a licence.*hf auth login",
     "401 Client Error": "accept a licence",
     "Couldn't reach the hub": "cannot be reached",
-    "CUDA out of memory. Tried to allocate 2 GiB": "the memory ended while someone/m was loaded",
+    "CUDA out of memory. Tried to allocate 2 GiB": "ran out of memory while loading someone/m",
     "something new\nin two lines": "could not be loaded: something new. Check the name",
 }
 
