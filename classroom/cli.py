@@ -1,8 +1,6 @@
 """The `coursekit` command. What a command needs is imported when it runs, so that `--help` answers at once.
 
-Exit status: 0 all is well; 1 the answer is no (a notebook failed, a file is stale, an exercise is not passed, a plan
-does not fit); 2 something the user can put right, told in a sentence; 70 an error that nobody foresaw; 130 stopped
-with Ctrl-C; 143 stopped with SIGTERM (`publish.endings`).
+`publish.endings` lists the exit statuses.
 """
 
 from __future__ import annotations
@@ -14,11 +12,12 @@ from pathlib import Path
 import click
 
 from classroom.publish.endings import Amount, Course, statuses_text
+from classroom.publish.sources import PROFILES
 from coursekit.units import GB
 
 
 def limits_options(command):
-    """The options that hold a notebook to what it may take."""
+    """Add the options that limit what a notebook may take."""
     options = [
         click.option("--ram-limit", type=Amount(min=0.1), default=4.0, show_default=True,
                      metavar="GB", help="Memory for a notebook and all it starts (1 GB = 10^9 bytes)."),
@@ -39,7 +38,7 @@ def make_limits(ram_limit: float, cell_timeout: float, timeout: float):
 
 
 def make_console(as_json: bool = False):
-    """Where a command talks to people: beside the JSON, if that is asked for."""
+    """Return the console for people: the error stream if stdout is for JSON."""
     from rich.console import Console
 
     return Console(soft_wrap=not sys.stdout.isatty(), stderr=as_json)
@@ -66,7 +65,7 @@ def main():
 @main.command()
 @json_option
 def doctor(as_json):
-    """What this machine can do, and what each missing piece disables."""
+    """Show what this machine can do, and what each missing piece disables."""
     from classroom.machine.doctor import as_dict, doctor
 
     report = doctor()
@@ -79,27 +78,15 @@ def doctor(as_json):
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option(
-    "--profile",
-    type=click.Choice(["ci", "cpu", "gpu"]),
-    default="ci",
-    show_default=True,
-    help="Sizes for a quick check, for a laptop, for a GPU.",
-)
-@click.option(
-    "-p",
-    "--parameter",
-    "parameters",
-    type=(str, str),
-    multiple=True,
-    metavar="NAME VALUE",
-    help="Set a parameter of the notebooks that have it; may be given several times.",
-)
+@click.option("--profile", type=click.Choice(PROFILES), default="ci", show_default=True,
+              help="Sizes for a quick check, for a laptop, for a GPU.")  # fmt: skip
+@click.option("-p", "--parameter", "parameters", type=(str, str), multiple=True, metavar="NAME VALUE",
+              help="Set a parameter of the notebooks that have it; may be given several times.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for copies and pages  [default: build]")
 @limits_options
 @json_option
 def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout, as_json):  # fmt: skip
-    """Run notebooks headless: all, or those NAMED (01_formats, formats, 1, solutions/01_formats)."""
+    """Run notebooks headless: all, or those in NAMES (01_formats, formats, 1, solutions/01_formats)."""
     from classroom.publish.runs import as_dict, failure_panel, run_all, table
     from classroom.publish.sources import all_sources, find_root, parse_value, pick
 
@@ -111,45 +98,43 @@ def run(names, profile, parameters, out, ram_limit, cell_timeout, timeout, as_js
         pick(all_sources(root), names), console, profile=profile, parameters=values, limits=limits, out=out
     )
     console.print(table(runs))
-    for failed in (run for run in runs if not run.ok):
-        console.print(failure_panel(failed))
+    failed = [run for run in runs if not run.ok]
+    for run in failed:
+        console.print(failure_panel(run))
     console.print(f"Executed copies and pages: {out}", markup=False, highlight=False)
     if as_json:
-        print_json(
-            {"ok": all(run.ok for run in runs), "out": str(out), "runs": [as_dict(run) for run in runs]}
-        )
-    sys.exit(0 if all(run.ok for run in runs) else 1)
+        print_json({"ok": not failed, "out": str(out), "runs": [as_dict(run) for run in runs]})
+    sys.exit(1 if failed else 0)
 
 
 @main.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "--check", "check_only", is_flag=True, help="Write nothing; say which committed files are stale."
+    "--check", "check_only", is_flag=True, help="Write nothing; list the committed files that are stale."
 )
-@click.option("--force", is_flag=True, help="Build also what is up to date.")
+@click.option("--force", is_flag=True, help="Build what is up to date too.")
 @limits_options
 @json_option
 def build(names, check_only, force, ram_limit, cell_timeout, timeout, as_json):
-    """Text sources -> executed canonical notebooks, exercises, decks: all, or those NAMED."""
+    """Build notebooks, exercises and decks from their text sources: all, or those in NAMES."""
     from classroom.publish import builder, slides
     from classroom.publish.runs import failure_panel
     from classroom.publish.sources import all_sources, find_root, pick
 
     if as_json and not check_only:
-        raise click.UsageError("--json belongs to --check: it tells what is stale.")
+        raise click.UsageError("--json belongs to --check: it lists what is stale.")
     root, console = find_root(), make_console(as_json)
     sources, limits = pick(all_sources(root), names), make_limits(ram_limit, cell_timeout, timeout)
     if check_only:
         stale = builder.check_notebooks(sources, console, limits=limits)
         rest = builder.check_rest(root, console)
         if stale or rest:
-            console.print(f"Put it right:  coursekit build {' '.join(names)}", markup=False)
+            console.print(f"Build again:  coursekit build {' '.join(names)}", markup=False)
         if as_json:
             print_json({"ok": not (stale or rest), "stale": stale, "rest": rest})
         sys.exit(1 if stale or rest else 0)
-    failed = [
-        run for run in builder.build_notebooks(sources, console, force=force, limits=limits) if not run.ok
-    ]
+    runs = builder.build_notebooks(sources, console, force=force, limits=limits)
+    failed = [run for run in runs if not run.ok]
     for run in failed:
         console.print(failure_panel(run))
     builder.write_exercises(root, console)
@@ -162,16 +147,16 @@ def build(names, check_only, force, ram_limit, cell_timeout, timeout, as_json):
 @limits_options
 @json_option
 def check(notebooks, ram_limit, cell_timeout, timeout, as_json):
-    """Run exercise NOTEBOOKS and tell what their checks say (exercises/01_formats.ipynb).
+    """Run exercise NOTEBOOKS and show what their checks say (exercises/01_formats.ipynb).
 
-    This is a self-check. It runs the notebook's own code as you, with your rights: the limits are for accidents, they
+    This is a self-check. It runs the notebook's own code as you, with your rights: the limits are for accidents and
     do not lock anything in. For other people's work use a container:
 
     \b
       docker run --rm --network none --memory 4g --pids-limit 200 \\
         -v "$PWD/handed-in:/in:ro" IMAGE coursekit check /in/01_formats.ipynb
 
-    The verdicts are what the notebook shows, so whoever writes it can forge them. Marks come from the hidden tests in
+    The verdicts are what the notebook shows, so its author can forge them. Marks come from the hidden tests in
     solutions/, which a teacher runs with nbgrader, in a fresh kernel, on a machine of their own.
     """
     from classroom.publish.runs import Board
@@ -205,7 +190,7 @@ def check(notebooks, ram_limit, cell_timeout, timeout, as_json):
 @click.option("--student", is_flag=True, help="Leave the teacher's notes out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to  [default: slides/build]")
 def slides(names, formats, student, out):
-    """Build decks: all, or those NAMED (01_formats)."""
+    """Build decks: all, or those in NAMES (01_formats)."""
     from classroom.publish.slides import build
 
     for path in build(names, formats or ("html",), out, student):
@@ -228,9 +213,8 @@ def claims(as_json):
     pages = claims.write(root)
     if as_json:
         counts = {word: len(rows) for word, rows in register.items()}
-        print_json(
-            {"ok": not wrong, "claims": counts, "wrong": wrong, "pages": [str(path) for path in pages]}
-        )
+        paths = [str(path) for path in pages]
+        print_json({"ok": not wrong, "claims": counts, "wrong": wrong, "pages": paths})
     else:
         click.echo("\n".join(map(str, pages)))
     sys.exit(1 if wrong else 0)
@@ -241,7 +225,7 @@ def claims(as_json):
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def plan(arguments):
-    """Will it fit? The memory of a training step of a model."""
+    """Estimate the memory of a training step of a model: will it fit?"""
     from coursekit.cli import run_plan
 
     sys.exit(run_plan(arguments))

@@ -1,7 +1,7 @@
-"""Builds everything that is generated, or says what is stale: notebooks, solutions, exercises, decks.
+"""Builds everything that is generated, or says what is stale: notebooks, solutions and exercises.
 
 text source -> cells -> executed in a fresh kernel -> canonical -> `NN_word.ipynb`. One way: nobody edits the last by
-hand. Notebooks and exercises are committed. Decks are not; they only have to build.
+hand. Notebooks and exercises are committed. Decks are not (`slides`); they only have to build.
 """
 
 from __future__ import annotations
@@ -10,73 +10,11 @@ from pathlib import Path
 
 from classroom.publish.canonical import canonical_text, differences, refusals, text_differences
 from classroom.publish.execute import REPRODUCIBLE, Run, execute
-from classroom.publish.exercises import build_exercises, stale_exercises
+from classroom.publish.exercises import build_exercises, exercise_path, stale_exercises, write_if_new
 from classroom.publish.limits import Limits
 from classroom.publish.runs import Board, run_words
-from classroom.publish.sources import CourseError, Source, all_sources, read_source
+from classroom.publish.sources import FOLDERS, CourseError, Source, all_sources, read_source
 from classroom.publish.stamps import Stamps, inputs_digest
-
-
-def build_notebooks(sources: list[Source], console, *, force: bool, limits: Limits) -> list[Run]:
-    """Build the sources that need it; the runs that this took, failed ones included."""
-    runs = []
-    with Board(console, [source.label for source in sources]) as board:
-        for source in sources:
-            board.start(source.label)
-            run = build(source, force=force, limits=limits, progress=board.step)
-            board.done(source.label, run_words(run) if run else "up to date")
-            runs += [run] if run else []
-    return runs
-
-
-def check_notebooks(sources: list[Source], console, *, limits: Limits) -> dict[str, list[str]]:
-    """{label: why it is stale} of the sources whose committed notebook no longer holds."""
-    stale = {}
-    with Board(console, [source.label for source in sources]) as board:
-        for source in sources:
-            board.start(source.label)
-            found = check(source, limits=limits, progress=board.step)
-            board.done(source.label, "; ".join(["STALE", *found]) if found else "up to date")
-            stale |= {source.label: found} if found else {}
-    return stale
-
-
-def write_exercises(root: Path, console) -> None:
-    for path in build_exercises(root):
-        console.print(f"{path.relative_to(root)}  written", markup=False, highlight=False)
-
-
-def check_rest(root: Path, console) -> list[str]:
-    """A printed sentence for each stale exercise and each notebook that nothing generates."""
-    found = [
-        f"{path.relative_to(root).as_posix()}  STALE; its solution has changed"
-        for path in stale_exercises(root)
-    ]
-    found += [f"{path.relative_to(root).as_posix()}  has no source: delete it" for path in orphans(root)]
-    for sentence in found:
-        console.print(sentence, markup=False, highlight=False)
-    return found
-
-
-FIX = "coursekit build"
-
-
-def run_source(source: Source, *, parameters=None, limits: Limits | None = None, progress=None) -> Run:
-    """Execute a source where its notebook lies, with the settings that make outputs repeat."""
-    notebook = read_source(source.path)
-    return execute(
-        notebook,
-        source.label,
-        cwd=source.built.parent,
-        parameters=parameters,
-        limits=limits,
-        env=REPRODUCIBLE,
-        progress=progress,
-    )
-
-
-def digest_of(source: Source) -> str:
-    return inputs_digest(source.path.read_text(encoding="utf-8"), source.built.parent, source.root)
 
 
 def build(source: Source, *, force: bool = False, limits: Limits | None = None, progress=None) -> Run | None:
@@ -89,44 +27,15 @@ def build(source: Source, *, force: bool = False, limits: Limits | None = None, 
         return None
     run = run_source(source, limits=limits, progress=progress)
     if run.ok:
-        refuse(run)
-        write(source.built, canonical_text(run.notebook))
+        if reasons := refusals(run.notebook):
+            raise CourseError(f"{run.label} cannot be committed: {' '.join(reasons)}")
+        write_if_new(source.built, canonical_text(run.notebook))
         stamps.record(source.built, inputs)
     return run
 
 
-def refuse(run: Run) -> None:
-    """Raises CourseError if the executed notebook holds what belongs to one machine or one run."""
-    if reasons := refusals(run.notebook):
-        raise CourseError(f"{run.label} cannot be committed: " + " ".join(reasons))
-
-
-def write(path: Path, text: str) -> None:
-    # bytes: no carriage returns on Windows
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode())
-
-
-def stale_text(source: Source) -> list[str]:
-    """Why the committed notebook is stale as far as that shows without running it; [] if nothing shows."""
-    if not source.built.is_file():
-        return ["it has not been built"]
-    committed = read_built(source.built)
-    if canonical_text(committed).encode() != source.built.read_bytes():
-        return ["it was not written by the build"]
-    return text_differences(read_source(source.path), committed)
-
-
-def stale_outputs(source: Source, run: Run) -> list[str]:
-    """How this execution of the source differs from the committed notebook."""
-    import nbformat
-
-    fresh = nbformat.reads(canonical_text(run.notebook), as_version=4)
-    return differences(fresh, read_built(source.built))
-
-
 def check(source: Source, *, limits: Limits | None = None, progress=None) -> list[str]:
-    """Why the committed notebook is stale; [] if it holds. Runs only what no stamp vouches for."""
+    """Say why the committed notebook is stale; [] if it holds. It is run only if no stamp vouches for it."""
     found = stale_text(source)
     stamps, inputs = Stamps(source.root), digest_of(source)
     if found or stamps.fresh(source.built, inputs):
@@ -140,17 +49,98 @@ def check(source: Source, *, limits: Limits | None = None, progress=None) -> lis
     return found
 
 
-def orphans(root: Path) -> list[Path]:
-    """Committed notebooks that no source gives."""
-    expected = {source.built for source in all_sources(root)}
-    expected |= {root / "exercises" / f"{s.name}.ipynb" for s in all_sources(root) if s.folder == "solutions"}
-    found = {
-        path for folder in ("notebooks", "solutions", "exercises") for path in (root / folder).glob("*.ipynb")
-    }
-    return sorted(found - expected)
+def run_source(source: Source, *, parameters=None, limits: Limits | None = None, progress=None) -> Run:
+    """Execute a source where its notebook lies, with the settings that make outputs repeat."""
+    return execute(
+        read_source(source.path),
+        source.label,
+        cwd=source.built.parent,
+        parameters=parameters,
+        limits=limits,
+        env=REPRODUCIBLE,
+        progress=progress,
+    )
+
+
+def digest_of(source: Source) -> str:
+    return inputs_digest(source.path.read_text(encoding="utf-8"), source.built.parent, source.root)
+
+
+def stale_text(source: Source) -> list[str]:
+    """Say why the committed notebook is stale as far as that shows without running it; [] if nothing shows."""
+    if not source.built.is_file():
+        return ["it has not been built"]
+    committed = read_built(source.built)
+    if canonical_text(committed).encode() != source.built.read_bytes():
+        return ["it was not written by the build"]
+    return text_differences(read_source(source.path), committed)
+
+
+def stale_outputs(source: Source, run: Run) -> list[str]:
+    """Say how this execution of the source differs from the committed notebook."""
+    import nbformat
+
+    fresh = nbformat.reads(canonical_text(run.notebook), as_version=4)
+    return differences(fresh, read_built(source.built))
 
 
 def read_built(path: Path):
     import nbformat
 
     return nbformat.read(path, as_version=4)
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def build_notebooks(sources: list[Source], console, *, force: bool, limits: Limits) -> list[Run]:
+    """Build the sources that need it; return the runs that this took, failed ones included."""
+    runs = []
+    with Board(console, [source.label for source in sources]) as board:
+        for source in sources:
+            board.start(source.label)
+            run = build(source, force=force, limits=limits, progress=board.step)
+            board.done(source.label, run_words(run) if run else "up to date")
+            if run:
+                runs.append(run)
+    return runs
+
+
+def check_notebooks(sources: list[Source], console, *, limits: Limits) -> dict[str, list[str]]:
+    """Return {label: why it is stale} of the sources whose committed notebook no longer holds."""
+    stale = {}
+    with Board(console, [source.label for source in sources]) as board:
+        for source in sources:
+            board.start(source.label)
+            found = check(source, limits=limits, progress=board.step)
+            board.done(source.label, "; ".join(["STALE", *found]) if found else "up to date")
+            if found:
+                stale[source.label] = found
+    return stale
+
+
+def write_exercises(root: Path, console) -> None:
+    for path in build_exercises(root):
+        console.print(f"{path.relative_to(root)}  written", markup=False, highlight=False)
+
+
+def check_rest(root: Path, console) -> list[str]:
+    """Print and return a sentence for each stale exercise and each notebook without a source."""
+    stale = [f"{_name(path, root)}  STALE; its solution has changed" for path in stale_exercises(root)]
+    lost = [f"{_name(path, root)}  has no source: delete it" for path in orphans(root)]
+    for sentence in (*stale, *lost):
+        console.print(sentence, markup=False, highlight=False)
+    return [*stale, *lost]
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def orphans(root: Path) -> list[Path]:
+    """Return the committed notebooks that no source gives."""
+    sources = all_sources(root)
+    expected = {source.built for source in sources}
+    expected |= {exercise_path(source) for source in sources if source.folder == "solutions"}
+    found = {path for folder in (*FOLDERS, "exercises") for path in (root / folder).glob("*.ipynb")}
+    return sorted(found - expected)

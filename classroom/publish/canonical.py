@@ -51,7 +51,7 @@ SANITIZERS = (
 
 
 def canonical_text(notebook) -> str:
-    """The notebook's canonical JSON. The notebook given is left as it is; canonical again changes nothing."""
+    """Return the notebook's canonical JSON. The notebook itself is not changed; canonical twice is canonical once."""
     import copy
 
     import nbformat
@@ -86,7 +86,7 @@ def _volatile_output():
 
 
 def set_ids(notebook) -> None:
-    """Ids of twelve hex digits from a cell's kind and source; one that says the same again gets a number."""
+    """Set ids of twelve hex digits from a cell's kind and source; a repeated cell gets a number as well."""
     seen = Counter()
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
@@ -95,38 +95,36 @@ def set_ids(notebook) -> None:
 
 
 def refusals(notebook) -> list[str]:
-    """Why this executed notebook cannot be committed, one sentence for each cell concerned; [] if it can."""
+    """Say why this executed notebook cannot be committed, one sentence per fault; [] if it can."""
     found = []
-    for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+    code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code_cells, start=1):
         if VOLATILE_TAG in cell.metadata.get("tags", []):
             continue
         text = "\n".join(_texts(cell))
         if path := next((p for p in _machine_paths() if p in text), None):
-            found.append(
-                f"cell {number} shows a path of this machine ({path}); print a name, or tag it `volatile`."
-            )
+            remedy = "print a name, or tag it `volatile`"
+            found.append(f"cell {number} shows a path of this machine ({path}); {remedy}.")
         if address := ADDRESS.search(text):
-            found.append(f"cell {number} shows an address in memory ({address[0]}), different in each run.")
+            found.append(f"cell {number} shows an address in memory ({address[0]}), which every run changes.")
     return found
 
 
 def _texts(cell):
     for output in cell.outputs:
         yield from (str(output.get(key, "")) for key in ("text", "evalue", "traceback"))
-        yield from (
-            str(content)
-            for mime, content in output.get("data", {}).items()
-            if not mime.startswith("image/png")
-        )
+        for mime, content in output.get("data", {}).items():
+            if not mime.startswith("image/png"):
+                yield str(content)
 
 
 def _machine_paths() -> list[str]:
-    # A home of "/" would be found in everything.
-    return [path for path in map(str, (Path(__file__).parents[2], sys.prefix, Path.home())) if len(path) > 1]
+    paths = map(str, (Path(__file__).parents[2], sys.prefix, Path.home()))
+    return [path for path in paths if len(path) > 1]  # a home of "/" would be found in everything
 
 
 def text_differences(fresh, committed) -> list[str]:
-    """How the committed cells differ from the source's, outputs aside: the first difference only."""
+    """Say how the committed cells differ from the source's, outputs aside: the first difference only."""
     if len(fresh.cells) != len(committed.cells):
         return [f"the source has {len(fresh.cells)} cells, the committed notebook {len(committed.cells)}"]
     for number, (new, old) in enumerate(zip(fresh.cells, committed.cells, strict=True), start=1):
@@ -136,17 +134,18 @@ def text_differences(fresh, committed) -> list[str]:
 
 
 def written(cell) -> tuple:
-    """What the author wrote of a cell."""
+    """Return what the author wrote of a cell."""
     return cell.cell_type, cell.source, {key: value for key, value in cell.metadata.items() if value}
 
 
 def differences(fresh, committed) -> list[str]:
-    """How a fresh execution differs from the committed notebook; [] if the committed one still holds."""
-    found = text_differences(fresh, committed)
-    if found:
+    """Say how a fresh execution differs from the committed notebook; [] if the committed one still holds."""
+    if found := text_differences(fresh, committed):
         return found
-    pairs = enumerate(zip(fresh.cells, committed.cells, strict=True), start=1)
-    return [f"cell {number}: {why}" for number, (new, old) in pairs if (why := output_difference(new, old))]
+    for number, (new, old) in enumerate(zip(fresh.cells, committed.cells, strict=True), start=1):
+        if difference := output_difference(new, old):
+            found.append(f"cell {number}: {difference}")
+    return found
 
 
 def output_difference(fresh, committed) -> str | None:
@@ -155,7 +154,7 @@ def output_difference(fresh, committed) -> str | None:
         return None
     new, old = list(parts(fresh)), list(parts(committed))
     if [kind for kind, _ in new] != [kind for kind, _ in old]:
-        return f"committed are the outputs {[kind for kind, _ in old]}, now come {[kind for kind, _ in new]}"
+        return f"committed outputs: {[kind for kind, _ in old]}, now: {[kind for kind, _ in new]}"
     if DRIFTS_TAG in tags:
         return None
     for (kind, ours), (_, theirs) in zip(new, old, strict=True):
@@ -165,7 +164,7 @@ def output_difference(fresh, committed) -> str | None:
 
 
 def parts(cell):
-    """(kind, text) of every output, one for each mime type; "" for pixels."""
+    """Yield (kind, text) of every output, one per mime type; "" for pixels."""
     for output in cell.outputs:
         if "text" in output:
             yield output.name, output.text
@@ -176,13 +175,13 @@ def parts(cell):
 
 
 def first_difference(ours: str, theirs: str, *, drawing: bool = False) -> tuple[str, str] | None:
-    """The first number, or text between numbers, that differs: (ours, theirs); None if there is none."""
+    """Return the first number, or text between numbers, that differs: (ours, theirs); None if there is none."""
     pairs = zip_longest(tokens(ours), tokens(theirs), fillvalue="")
     return next((pair for pair in pairs if not same(*pair, drawing=drawing)), None)
 
 
 def tokens(text: str) -> list[str]:
-    """The text cut into what is between numbers and the numbers, in turn."""
+    """Cut the text into what stands between numbers and the numbers, in turn."""
     return NUMBER.split(PIXELS.sub(r"\1", text))
 
 
@@ -198,7 +197,7 @@ def same(ours: str, theirs: str, *, drawing: bool = False) -> bool:
 
 
 def quoted_differences(fresh, committed) -> list[str]:
-    """The first lines of the quoted cells whose words or numbers are not exactly those that are committed."""
+    """Return the first lines of the quoted cells whose words or numbers are not exactly those that are committed."""
     return [
         new.source.splitlines()[0]
         for new, old in zip(fresh.cells, committed.cells, strict=True)

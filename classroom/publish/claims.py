@@ -1,4 +1,4 @@
-"""The page of the claims register, from the rows of all lectures (`classroom.records.claim`)."""
+"""Writes the pages of the claims register from the rows of all lectures (`classroom.records.claim`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = ("id", "said", "verdict", "what is right", "how we know")
 
 
 def load() -> dict[str, list[Claim]]:
-    """All claims, {word of the lecture: rows in the order of its module}.
+    """Return all claims, {word of the lecture: rows in the order of its module}.
 
     Raises ValueError if an id occurs twice.
     """
@@ -35,7 +35,7 @@ def rows_of(module) -> list[Claim]:
 
 
 def to_markdown(register: Mapping[str, list[Claim]]) -> str:
-    """The page `claims/README.md`."""
+    """Return the page `claims/README.md`."""
     lines = [
         "# The claims register",
         "",
@@ -64,18 +64,18 @@ def markdown_row(cells: Iterable[str]) -> str:
 
 
 def right(row: Claim) -> str:
-    """What is right, with the figures that this machine computes."""
+    """Say what is right, with the figures that this machine computes."""
     convention = f" Convention: {row.convention}." if row.convention else ""
     return row.right_sentence() + convention
 
 
 def source(row: Claim) -> str:
-    """How we know."""
+    """Say how we know."""
     return ("computed; " if row.compute else "cited; ") + row.source
 
 
 def to_html(register: Mapping[str, list[Claim]]) -> str:
-    """One self-contained page with a search field; light and dark."""
+    """Return one self-contained page with a search field; light and dark."""
     from jinja2 import Environment, FileSystemLoader
 
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)

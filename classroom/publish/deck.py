@@ -58,17 +58,17 @@ class Deck:
 
 
 def split_front_matter(source: str) -> tuple[str, str]:
-    """(front matter without its rulers, body). Raises CourseError if the file does not open with `---`."""
+    """Return (front matter without its rulers, body). Raises CourseError if the file does not open with `---`."""
     match = re.match(r"---\n(.*?)\n---\n", source, re.DOTALL)
     if match is None:
         raise CourseError(
-            "expected a deck to open with front matter between two lines `---`; there is none. Copy one."
+            "the deck has no front matter between two lines `---` at its start. Copy that of another deck."
         )
     return match.group(1), source[match.end() :]
 
 
 def split_slides(body: str) -> list[str]:
-    """The text between rulers; a `---` inside a fence or a comment is no ruler."""
+    """Return the text between rulers; a `---` inside a fence or a comment is not a ruler."""
     slides, lines, inside = [], [], None
     for line in body.splitlines():
         if inside is None and line.strip() == "---":
@@ -81,7 +81,7 @@ def split_slides(body: str) -> list[str]:
 
 
 def _inside(line: str, inside: str | None) -> str | None:
-    """What the next line stands in: "fence", "comment" or None."""
+    """Return what the next line stands in: "fence", "comment" or None."""
     if line.startswith("```") and inside != "comment":
         return None if inside == "fence" else "fence"
     if inside is None and "<!--" in line and "-->" not in line:
@@ -90,7 +90,7 @@ def _inside(line: str, inside: str | None) -> str | None:
 
 
 def directives_of(comment: str) -> dict[str, str] | None:
-    """{"class": "title", ...} if every line of the comment is a directive, else None: then it is a note."""
+    """Return {"class": "title", ...} if every line of the comment is a directive, else None: it is a note."""
     lines = [line.strip() for line in comment.strip().splitlines() if line.strip()]
     found = [DIRECTIVE_LINE.fullmatch(line) for line in lines]
     if not found or not all(found):
@@ -123,19 +123,19 @@ def read_deck(path: Path) -> Deck:
 
 
 def without_notes(markdown: str) -> str:
-    """The deck with every comment gone that is not a directive."""
+    """Remove every comment that is not a directive."""
     return COMMENT.sub(lambda m: m.group(0) if directives_of(m.group(1)) is not None else "", markdown)
 
 
 def with_plain_notes(markdown: str) -> str:
-    """The deck with notes as plain text, for presenter views, PDF and PowerPoint, none of which reads Markdown."""
+    """Turn notes into plain text, for presenter views, PDF and PowerPoint, none of which reads Markdown."""
     return COMMENT.sub(
         lambda m: m.group(0) if directives_of(m.group(1)) else plain_note(m.group(0)), markdown
     )
 
 
 def plain_note(note: str) -> str:
-    """`**Know** what *this* is` becomes `KNOW what this is`."""
+    """Turn `**Know** what *this* is` into `KNOW what this is`."""
     note = re.sub(r"\*\*(\w+)\*\*", lambda m: m.group(1).upper(), note)
     return re.sub(r"(?<!\w)[*`]+(?=\S)|(?<=\S)[*`]+(?!\w)", "", note)
 
@@ -158,7 +158,7 @@ SHOWN = re.compile(r"\bshow\(|\bdisplay\(|\bHTML\(|\bMarkdown\(")
 
 
 def lint(deck: Deck) -> list[str]:
-    """One line per breach, "slide 7: typed number '65,504' ..."; an empty list means the deck is in order."""
+    """Return one line per breach, "slide 7: typed number '65,504' ..."; an empty list means the deck is in order."""
     found = [f"slide {slide.number}: {text}" for slide in deck.slides for text in _slide(slide)]
     return found + list(_deck(deck))
 
@@ -169,12 +169,12 @@ def minutes_of(slide: Slide) -> int | None:
 
 
 def typed_numbers(text: str) -> list[str]:
-    """The figures in a text that somebody typed."""
+    """Return the figures in a text that were typed and not computed."""
     return TYPED_NUMBER.findall(ALLOWED.sub(" ", INLINE_VALUE.sub(" ", _without_math(text))))
 
 
 def _without_math(text: str) -> str:
-    """Formulas hold constants (2^{-24}), not results; a decimal in one is still a figure."""
+    """Drop formulas, which hold constants (2^{-24}) and not results, but keep the decimals in them."""
     return re.sub(r"\$[^$]+\$", lambda m: " ".join(re.findall(r"\d+\.\d+", m.group(0))), text)
 
 
@@ -209,7 +209,7 @@ def _pictures(slide: Slide) -> Iterator[str]:
 
 
 def _figures(cell: str) -> Iterator[str]:
-    """`show(figure)` must say what it shows, whatever the figure calls itself: the slide has its own point."""
+    """Yield each `show(figure)` without alt text: the slide has its own point, whatever the figure is called."""
     calls = [node for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Call)]
     for call in calls:
         described = len(call.args) > 1 or any(keyword.arg == "alt" for keyword in call.keywords)

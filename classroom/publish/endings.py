@@ -26,8 +26,8 @@ from classroom.publish.sources import CourseError
 STATUSES = {
     0: "all is well",
     1: "the answer is no: a notebook failed, a file is stale, an exercise is not passed, a plan does not fit",
-    2: "something you can put right; a sentence says what and how",
-    70: "an error that nobody foresaw; the sentence names a file to report it with",
+    2: "something you can fix; a sentence says what and how",
+    70: "an unforeseen error; the sentence names a file to report it with",
     130: "stopped with Ctrl-C",
     143: "stopped with SIGTERM",
 }
@@ -45,7 +45,7 @@ class Problem(click.ClickException):
 
 
 class Amount(click.FloatRange):
-    """A number in a range; "nan" and "inf" are none."""
+    """A finite number in a range."""
 
     name = "number"
 
@@ -57,7 +57,7 @@ class Amount(click.FloatRange):
 
 
 class Course(click.Group):
-    """A group whose commands end in one of STATUSES and, apart from 0 and 1, in a sentence."""
+    """A group whose commands end in one of STATUSES and, except for 0 and 1, in a sentence."""
 
     def main(self, *args, **options):
         print_what_the_stream_can()
@@ -65,7 +65,7 @@ class Course(click.Group):
             try:
                 return super().main(*args, **options)
             finally:
-                sys.stdout.flush()  # here, where a full disk can still be told
+                sys.stdout.flush()  # here, where a full disk can still be reported
         except OSError as error:
             sys.exit(output_lost(error))
 
@@ -84,16 +84,16 @@ class Course(click.Group):
             if isinstance(error, ModuleNotFoundError) and (words := missing_module(error)):
                 raise Problem(words) from error
             if isinstance(error, OSError) and error.errno in (errno.EPIPE, *DISK_FULL):
-                raise  # about the output: main tells
+                raise  # about the output: main reports it
             sys.exit(unforeseen(error))
 
 
 def missing_module(error: ModuleNotFoundError) -> str | None:
-    """What to install; None if the module belongs to no extra."""
+    """Say what to install; None if the module belongs to no extra."""
     name = (error.name or "").split(".")[0]
     if name not in EXTRA_OF:
         return None
-    # PowerShell takes a path in quotes for a text, so only where it must be
+    # PowerShell takes a quoted path for a text, so quotes only where they are needed
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
     return (
         f"this command needs {name}, which is not installed. In the folder of the course run:\n"
@@ -102,14 +102,14 @@ def missing_module(error: ModuleNotFoundError) -> str | None:
 
 
 def print_what_the_stream_can() -> None:
-    """A character that the output's encoding lacks becomes a question mark (Windows, a file: no check marks)."""
+    """Print a question mark for a character that the output's encoding lacks (Windows, a file: no check marks)."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
 
 def output_lost(error: OSError) -> int:
-    """Tell that the output could not be written, and keep Python from trying again when it ends."""
+    """Report that the output could not be written, and keep Python from trying again when it ends."""
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     if error.errno == errno.EPIPE:  # `| head`: the reader has seen enough
@@ -124,7 +124,7 @@ def output_lost(error: OSError) -> int:
 
 
 def unforeseen(error: Exception) -> int:
-    """Ask to report the error; its traceback goes to a file, or where there is none to the error stream."""
+    """Ask the user to report the error. Its traceback goes to a file, or to the error stream if none can be written."""
     words = "".join(traceback.format_exception(error))
     report = f"coursekit {' '.join(sys.argv[1:])}\nPython {sys.version}\n{platform.platform()}\n\n{words}"
     try:
@@ -137,15 +137,15 @@ def unforeseen(error: Exception) -> int:
         click.echo(report, err=True)
         place = "The lines above say where"
     click.echo(
-        f"Error: nobody foresaw this: {type(error).__name__}. It is a mistake in the course's own code, not yours. "
-        f"{place}; please send it to the people you have the course from.",
+        f"Error: an unforeseen {type(error).__name__}. It is a mistake in the course's own code, not yours. "
+        f"{place}; please send it to the people who gave you the course.",
         err=True,
     )
     return UNFORESEEN
 
 
 def statuses_text() -> str:
-    """STATUSES as lines for `--help`."""
+    """Return STATUSES as lines for `--help`."""
     return "\n".join(f"  {number:>3}  {words}" for number, words in STATUSES.items())
 
 
@@ -154,16 +154,16 @@ class Terminated(KeyboardInterrupt):
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """128 + the signal's number, as shells count."""
+    """Return 128 + the signal's number, as shells do."""
     return 143 if isinstance(stop, Terminated) else 130
 
 
 @contextmanager
 def terminated_like_ctrl_c():
-    """Inside, SIGTERM raises Terminated; afterwards the signal means what it meant before.
+    """Let SIGTERM raise Terminated inside the block; afterwards the signal means what it meant before.
 
-    Outside the main thread, where Python has no signals, nothing changes. On Windows a process is ended
-    without a signal; there the watch of a kernel sees that its parent is gone.
+    Outside the main thread, where Python has no signals, nothing changes. On Windows a process is ended without a
+    signal; there the watch of a kernel sees that its parent is gone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -26,10 +26,16 @@ from queue import Empty
 
 from classroom.publish.endings import Terminated, terminated_like_ctrl_c
 from classroom.publish.limits import MARK, Allowance, Limits, Watch, kill_tree, new_mark, too_long
+from classroom.publish.sources import with_parameters
 
-# The same number of threads and the same hash seed everywhere: torch splits a sum by threads, so the last
-# digits of a committed output depend on it.
+# The same number of threads and the same hash seed everywhere: torch splits a sum by threads, so the last digits of a
+# committed output depend on their number.
 REPRODUCIBLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+REASON_CHARACTERS = 2000  # of an error's own words: a student's may be megabytes
+GRACE_SECONDS = 10  # to answer an interrupt. Python does so at its next step; a loop inside C never does.
+STARTUP_SECONDS = 180  # nbclient's 60 are not enough for a kernel on a very busy machine
+OUTPUT_SECONDS = 30  # from a cell's reply to its last output; nbclient drops later ones silently, after 4
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one notebook. `notebook` holds the outputs up to the failure, if there is one.
+    """One execution of one notebook. `notebook` holds the outputs, up to the failure if there is one.
 
-    overtime: numbers of the code cells that were interrupted at their time limit while the run went on.
+    overtime: numbers of the code cells that were interrupted at their time limit while the run continued.
     """
 
     label: str
@@ -73,14 +79,12 @@ def execute(
     allow_errors: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Run:
-    """Execute a copy of `notebook` in a fresh kernel, in the folder `cwd`, `env` added to the environment.
+    """Execute a copy of `notebook` in a fresh kernel, in the folder `cwd`, with `env` added to the environment.
 
-    `progress(cell, cells, bytes)` is called before each cell. With `allow_errors` the run goes on after a
-    failing cell, also one that was interrupted at its time limit; only a dead kernel, or one that does not
-    answer an interrupt, is a failure. Raises CourseError for a parameter that the notebook does not have.
+    `progress(cell, cells, bytes)` is called before each cell. With `allow_errors` the run continues after a cell that
+    fails or is interrupted at its time limit; only a kernel that dies or does not answer an interrupt is a failure.
+    Raises CourseError for a parameter that the notebook does not have.
     """
-    from classroom.publish.sources import with_parameters
-
     limits = limits or Limits()
     notebook = with_parameters(notebook, parameters or {})
     session = Session(notebook, limits, progress)
@@ -101,29 +105,20 @@ def failure_at(notebook, index: int, reason: str) -> Failure:
     """The failure of the cell at `index`, with the traceback it shows."""
     cell = notebook.cells[index]
     lines = [line for output in cell.get("outputs", []) for line in output.get("traceback", [])]
-    return Failure(
-        code_number(notebook, index), cell.source, reason, tuple(ANSI.sub("", "\n".join(lines)).splitlines())
-    )
-
-
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-REASON_CHARACTERS = 2000  # of an error's own words: a student's may be megabytes
-# Time to answer an interrupt. Python does so at its next step; a loop inside C never does.
-GRACE_SECONDS = 10
-STARTUP_SECONDS = 180  # nbclient's 60 are not enough for a kernel on a very busy machine
-OUTPUT_SECONDS = (
-    30  # from a cell's reply to its last output; after nbclient's 4 a slow one is cut without a word
-)
+    traceback = ANSI.sub("", "\n".join(lines)).splitlines()
+    return Failure(code_number(notebook, index), cell.source, reason, tuple(traceback))
 
 
 class Session:
-    """One kernel, from start to end. `run` returns why it ended early, or None.
+    """One kernel, from start to end.
 
     at: index of the cell that runs. overtime: indices of the cells that were interrupted at their time limit.
     """
 
     def __init__(self, notebook, limits: Limits, progress):
-        self.notebook, self.limits, self.progress = notebook, limits, progress
+        self.notebook = notebook
+        self.limits = limits
+        self.progress = progress
         self.code_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
         self.at = 0
         self.overtime: list[int] = []
@@ -138,13 +133,13 @@ class Session:
         return self.watch.peak_bytes if self.watch else 0
 
     def run(self, cwd: Path, env: dict, allow_errors: bool) -> str | None:
-        """Run all cells. With `allow_errors` a cell that fails or takes too long does not end the run.
+        """Run all cells and return why the run ended early, or None.
 
         Raises KeyboardInterrupt after Ctrl-C and Terminated after SIGTERM, when the kernel is gone.
         """
         client = self._client(allow_errors)
         environment = {**os.environ, **env, MARK: self.mark}
-        # nbclient's loop hears SIGTERM itself, but not in the thread that it takes where this one has a loop.
+        # nbclient's loop handles SIGTERM, but not where this thread has a loop already and nbclient starts another.
         with tempfile.TemporaryFile("w+", errors="replace") as stderr, terminated_like_ctrl_c():
             try:
                 return self._execute(client, cwd, environment, stderr)
@@ -185,7 +180,7 @@ class Session:
                 self._on_kernel(client.km.provisioner.process)
 
             async def _async_handle_timeout(client, timeout, cell=None):
-                """The reply of the interrupted cell; raises where the run ends with it, or none comes."""
+                """Return the reply of the interrupted cell; raise if the run ends with it, or if no reply comes."""
                 if not (allow_errors and cell):
                     return await super()._async_handle_timeout(timeout, cell)
                 self.overtime.append(self.at)
@@ -210,7 +205,7 @@ class Session:
             kernel_name="python3",
             timeout=max(1, round(self.limits.cell_seconds)),
             allow_errors=allow_errors,
-            coalesce_streams=False,  # `streams` does it: nbclient's way hangs on a long line
+            coalesce_streams=False,  # Allowance does it: nbclient's way hangs on a long line
             startup_timeout=STARTUP_SECONDS,
             iopub_timeout=OUTPUT_SECONDS,
             record_timing=False,
@@ -223,7 +218,7 @@ class Session:
     def _before_kernel(self) -> None:
         # no signals on Windows and outside the main thread
         with contextlib.suppress(RuntimeError, ValueError):
-            # nbclient's own handlers close the kernel without a word; we would go on to the next notebook
+            # nbclient's own handlers close the kernel silently; we would go on to the next notebook
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGINT, self._on_stop, KeyboardInterrupt)
             loop.add_signal_handler(signal.SIGTERM, self._on_stop, Terminated)
@@ -250,7 +245,7 @@ class Session:
         self._settle_outputs()
 
     def _settle_outputs(self) -> None:
-        """Join what the cell that runs has printed; a cell that ended the run comes here only at the end."""
+        """Join what the running cell has printed. A cell that ended the run comes here only at the end."""
         cell = self.notebook.cells[self.at]
         if cell.cell_type == "code":
             cell.outputs = self.allowance.settle(cell.outputs)
@@ -280,7 +275,7 @@ class Session:
 
 
 def _quiet() -> logging.Logger:
-    """A log that goes nowhere: what nbclient would say in it is in the failure that we return."""
+    """Return a log that goes nowhere: what nbclient would log is in the failure that we return."""
     log = logging.getLogger("classroom.publish.nbclient")
     log.addHandler(logging.NullHandler())
     log.propagate = False

@@ -1,7 +1,6 @@
-"""Exercise notebooks from solution notebooks, by nbgrader's preprocessors. Nothing here runs a cell.
+"""Makes exercise notebooks from solution notebooks, by nbgrader's preprocessors. Nothing here runs a cell.
 
-An author writes plain cells in `solutions/src/NN_word.py`; the metadata that nbgrader wants follows from
-what they say:
+An author writes plain cells in `solutions/src/NN_word.py`; the metadata that nbgrader wants follows from them:
 
     def bytes_of(x):                    a cell with a solution region becomes the student's cell, its id the
         ### BEGIN SOLUTION              function's name; the region becomes `# your code here` and `...`
@@ -9,11 +8,11 @@ what they say:
         ### END SOLUTION
 
     check.bytes_of(bytes_of)            a cell that calls `check.` becomes the check, worth 1 point or what
-    ### BEGIN HIDDEN TESTS              a tag says: `points-3`; hidden tests are taken out
+    ### BEGIN HIDDEN TESTS              a tag says: `points-3`; hidden tests are removed
     ...
     ### END HIDDEN TESTS
 
-A cell tagged `solution-only` is taken out whole. Students need no nbgrader: they get an ordinary notebook.
+A cell tagged `solution-only` is removed. Students need no nbgrader: they get an ordinary notebook.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ def exercise_path(source: Source) -> Path:
 
 
 def exercise_text(source: Source) -> str:
-    """The canonical exercise notebook of one solution source."""
+    """Return the canonical exercise notebook of one solution source."""
     return canonical_text(release(read_source(source.path)))
 
 
 def release(notebook):
-    """The notebook a student gets. The one given is left as it is.
+    """Return the notebook that a student gets. The one given is not changed.
 
     Raises CourseError if a solution or a hidden test stands where nbgrader would not find it again.
     """
@@ -61,7 +60,7 @@ def release(notebook):
 
 
 def preprocessors() -> list:
-    """nbgrader's and nbconvert's, in the order of `nbgrader generate_assignment`, without its database."""
+    """Return nbgrader's and nbconvert's, in the order of `nbgrader generate_assignment`, without its database."""
     from nbconvert.preprocessors import TagRemovePreprocessor
     from nbgrader.preprocessors import (
         CheckCellMetadata,
@@ -73,7 +72,7 @@ def preprocessors() -> list:
 
     return [
         TagRemovePreprocessor(enabled=True, remove_cell_tags={SOLUTION_ONLY_TAG}),
-        # the student's cell must not get lost; a check may be edited: one adds .hint(2)
+        # the student's cell must not get lost; a check may be edited, to add .hint(2)
         LockCells(lock_grade_cells=False, lock_readonly_cells=False),
         ClearSolutions(code_stub={"python": STUB}, text_stub="*Your answer here.*"),
         ClearOutput(),
@@ -90,10 +89,8 @@ def mark(cell, number: int) -> None:
         if cell.cell_type == "markdown":
             cell.metadata["nbgrader"] |= {"grade": True, "points": points_of(cell)}  # read by a person
     elif cell.cell_type == "code" and (call := CHECK_CALL.search(cell.source)):
-        cell.metadata["nbgrader"] = grading(f"check_{call[1]}", locked=True) | {
-            "grade": True,
-            "points": points_of(cell),
-        }
+        cell.metadata["nbgrader"] = grading(f"check_{call[1]}", locked=True)
+        cell.metadata["nbgrader"] |= {"grade": True, "points": points_of(cell)}
 
 
 def grading(grade_id: str, *, solution: bool = False, locked: bool = False) -> dict:
@@ -113,12 +110,12 @@ def points_of(cell) -> int:
 
 
 def build_exercises(root: Path) -> list[Path]:
-    """Write the exercise notebook of every solution; the paths of those that changed."""
+    """Write the exercise notebook of every solution; return the paths of those that changed."""
     return [path for path, text in fresh_exercises(root).items() if write_if_new(path, text)]
 
 
 def stale_exercises(root: Path) -> list[Path]:
-    """Exercise notebooks that are not what their solutions give."""
+    """Return the exercise notebooks that are not what their solutions give."""
     return [path for path, text in fresh_exercises(root).items() if not holds(path, text)]
 
 
@@ -131,6 +128,7 @@ def holds(path: Path, text: str) -> bool:
 
 
 def write_if_new(path: Path, text: str) -> bool:
+    """Write the text as bytes, without carriage returns on Windows. False if the file holds it already."""
     if holds(path, text):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,11 +30,12 @@ from dataclasses import dataclass
 
 import psutil
 
-GB = 10**9
+GB = 10**9  # as coursekit.units has it, which this file may not find when it runs as a program
 INTERVAL_SECONDS = 0.1
 FREE_FLOOR_BYTES = 200 * 10**6  # below this the machine itself is about to stall
 REPORT_STEP_BYTES = 10**7  # the watch tells of a new peak when it is this much higher
 MARK = "COURSEKIT_RUN"  # the environment variable that all processes of one run carry
+CAP_CHARACTERS = 10**6  # of one cell, stdout and stderr together
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Limits:
 
 
 def too_long(limits: Limits) -> str:
-    """Why a cell was stopped at its time limit."""
+    """Say why a cell was stopped at its time limit."""
     return f"this cell ran longer than {limits.cell_seconds:.0f} s. Allow more with --cell-timeout."
 
 
@@ -59,8 +60,8 @@ def new_mark() -> str:
 def tree_bytes(pid: int) -> int:
     """Resident bytes of a process and all its descendants; 0 if it is gone.
 
-    A child's pages that it shares with its parent (libraries, a fork's untouched memory) are counted once,
-    where the system tells them apart (Linux).
+    Pages that a child shares with its parent (libraries, a fork's untouched memory) are counted once where the system
+    tells them apart (Linux).
     """
     try:
         parent = psutil.Process(pid)
@@ -80,7 +81,7 @@ def own_bytes(process: psutil.Process) -> int:
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
-    """The processes, this one apart, that were started with this mark in their environment."""
+    """Yield the processes, except this one, that were started with this mark in their environment."""
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(MARK) == mark:
@@ -90,7 +91,7 @@ def marked(mark: str) -> Iterator[psutil.Process]:
 
 
 def kill_tree(pid: int, mark: str = "") -> None:
-    """Kill a process, all its descendants and all that carry `mark`; nothing happens if they are gone."""
+    """Kill a process, its descendants and all processes that carry `mark`; processes that are gone do not matter."""
     try:
         parent = psutil.Process(pid)
         doomed = [parent, *parent.children(recursive=True)]  # the parent first, or it may start another child
@@ -114,7 +115,7 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def judge(held: int, limit_bytes: float, floor_bytes: float = FREE_FLOOR_BYTES) -> str | None:
-    """Why a kernel that holds this many bytes has to stop, or None."""
+    """Return why a kernel that holds this many bytes has to stop, or None."""
     if held > limit_bytes:
         return (
             f"stopped at {held / GB:.2f} GB: the limit is {limit_bytes / GB:.2f} GB of memory. "
@@ -136,7 +137,10 @@ class Watch:
     """
 
     def __init__(self, pid: int, limit_bytes: float, seconds: float, mark: str = ""):
-        self.pid, self.limit_bytes, self.seconds, self.mark = pid, limit_bytes, seconds, mark
+        self.pid = pid
+        self.limit_bytes = limit_bytes
+        self.seconds = seconds
+        self.mark = mark
         self.peak_bytes = 0
         self.verdict: str | None = None
         self._process: subprocess.Popen | None = None
@@ -158,7 +162,7 @@ class Watch:
         self._reader.start()
 
     def stop(self) -> None:
-        """End the watch; the process watched is left alone. What it saw last is known afterwards."""
+        """End the watch and read what it saw last. The process that it watched is left alone."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -176,18 +180,20 @@ class Watch:
 
 
 def own_group() -> dict:
-    """Arguments of Popen that take a process out of the terminal's group."""
+    """Return the arguments of Popen that take a process out of the terminal's group."""
     if os.name == "nt":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
 
 
 def look(pid: int, limit_bytes: float, seconds: float, mark: str) -> None:
-    """The watch's own program: look until told to stop, and print [peak bytes, verdict] at each change."""
+    """Look until told to stop, and print [peak bytes, verdict] at each change: the watch's own program."""
     told = threading.Event()
     words: list[bytes] = []
     threading.Thread(target=_listen, args=(words, told), daemon=True).start()
-    deadline, peak, reported, verdict = time.monotonic() + seconds, 0, -REPORT_STEP_BYTES, None
+    deadline = time.monotonic() + seconds
+    peak, reported = 0, -REPORT_STEP_BYTES
+    verdict = None
     while not told.is_set() and verdict is None:
         held = tree_bytes(pid)
         peak = max(peak, held)
@@ -195,9 +201,10 @@ def look(pid: int, limit_bytes: float, seconds: float, mark: str) -> None:
         if time.monotonic() > deadline:
             verdict = f"stopped after {seconds:.0f} s, the limit of a notebook. Allow more with --timeout."
         if peak > reported + REPORT_STEP_BYTES and not verdict:
-            _tell(reported := peak, None)
+            reported = peak
+            _tell(peak, None)
         told.wait(0 if verdict else INTERVAL_SECONDS)
-    if verdict or not words:  # no word but the end of the pipe: the program that started us is gone
+    if verdict or not words:  # the pipe ended without the word "stop": the program that started us is gone
         kill_tree(pid, mark)
     _tell(peak, verdict)
 
@@ -210,20 +217,12 @@ def _listen(words: list[bytes], told: threading.Event) -> None:
 def _tell(peak: int, verdict: str | None) -> None:
     try:
         print(json.dumps([peak, verdict]), flush=True)
-    except OSError:  # nobody listens any more
+    except OSError:  # the program that started the watch is gone
         return
 
 
-if __name__ == "__main__":
-    _pid, _limit, _seconds, _mark = sys.argv[1:]
-    look(int(_pid), float(_limit), float(_seconds), _mark)
-
-
-CAP_CHARACTERS = 10**6  # of one cell, stdout and stderr together
-
-
 def after_returns(text: str) -> str:
-    """The text with what each carriage return overwrites taken out; one that ends a line stays."""
+    """Remove from the text what each carriage return overwrites; a return at the end of a line stays."""
     return "\n".join(map(_after_returns, text.split("\n")))
 
 
@@ -233,9 +232,9 @@ def _after_returns(line: str) -> str:
 
 
 def joined(outputs: list) -> list:
-    """One output for all that a cell wrote on stdout, one for stderr, each where its first piece stood.
+    """Join what a cell wrote on stdout into one output, and stderr into another, each where its first piece stood.
 
-    Where the two stand side by side stdout comes first: which of them arrives first depends on the clock.
+    Where the two stand side by side, stdout comes first: which of them arrives first depends on the clock.
     """
     pieces = {"stdout": [], "stderr": []}
     kept = []
@@ -262,13 +261,14 @@ def _stdout_first(outputs: list) -> list:
 
 
 class Allowance:
-    """What one cell may still print. `take(outputs, text)` is the part of `text` that is kept."""
+    """What one cell may still print."""
 
     def __init__(self):
-        self.held = self.left_out = 0
+        self.held = 0
+        self.left_out = 0
 
     def take(self, outputs: list, text: str) -> str:
-        """`outputs` are the cell's so far; a progress bar's are joined in place when they fill the cap."""
+        """Return what may be kept. A progress bar's outputs so far are joined in place when they fill the cap."""
         only_streams = all(output["output_type"] == "stream" for output in outputs)
         if self.held + len(text) > CAP_CHARACTERS and not self.left_out and only_streams:
             outputs[:] = joined(outputs)
@@ -279,7 +279,7 @@ class Allowance:
         return kept
 
     def settle(self, outputs: list) -> list:
-        """The cell's outputs joined, with a line on what was left out."""
+        """Join the cell's outputs, with a line on what was left out."""
         outputs = joined(outputs)
         printed = [output for output in outputs if output["output_type"] == "stream"]
         if self.left_out and printed:
@@ -287,3 +287,8 @@ class Allowance:
             printed[0]["text"] += f"\n... {megabytes:,.1f} MB more were printed and left out\n"
         self.left_out = 0
         return outputs
+
+
+if __name__ == "__main__":
+    _pid, _limit, _seconds, _mark = sys.argv[1:]
+    look(int(_pid), float(_limit), float(_seconds), _mark)

@@ -34,7 +34,7 @@ class MissingTool(CourseError):
 
 
 def find_chromium() -> str:
-    """Path of a browser of Chromium's family; raises MissingTool if there is none."""
+    """Return the path of a browser of Chromium's family. Raises MissingTool if there is none."""
     found = find_browser()
     if found is None:
         raise MissingTool(
@@ -45,7 +45,7 @@ def find_chromium() -> str:
 
 
 def find_marp(root: Path) -> list[str]:
-    """The command that starts marp: from `root`/node_modules, else from PATH."""
+    """Return the command that starts marp: from `root`/node_modules, else from PATH."""
     node = find_tool("node")
     if node is None:
         raise MissingTool(
@@ -69,12 +69,8 @@ def run_marp(markdown: Path, output: Path, kind: str, *, root: Path) -> None:
 
     Raises MissingTool, or CourseError with marp's own words if it fails.
     """
-    command = [
-        *find_marp(root),
-        "--config-file",
-        str(root / "slides" / "theme" / "marp.config.mjs"),
-        *FLAGS[kind],
-    ]
+    settings = root / "slides" / "theme" / "marp.config.mjs"
+    command = [*find_marp(root), "--config-file", str(settings), *FLAGS[kind]]
     environment = dict(os.environ)
     if kind in NEEDS_CHROMIUM:
         environment["CHROME_PATH"] = find_chromium()
@@ -122,13 +118,9 @@ def print_handout(bare: Path, notes: list[str], title: str, output: Path) -> Non
 
     Raises CourseError if the notes of a slide do not fit on its page.
     """
-    from nbconvert.filters import markdown2html
-
-    written = [markdown2html(note) for note in notes]
-    with ThreadPoolExecutor(
-        1
-    ) as thread:  # Playwright's plain calls refuse a thread with an event loop, as Jupyter's
-        overfull = thread.submit(_print, bare.resolve().as_uri(), written, title, output).result()
+    # Playwright's plain calls refuse a thread with an event loop, such as Jupyter's.
+    with ThreadPoolExecutor(1) as thread:
+        overfull = thread.submit(_print, bare.resolve().as_uri(), notes, title, output).result()
     if overfull:
         raise CourseError(
             f"the notes of slides {overfull} do not fit on a page of the handout. Shorten them."
@@ -136,7 +128,7 @@ def print_handout(bare: Path, notes: list[str], title: str, output: Path) -> Non
 
 
 def _print(address: str, notes: list[str], title: str, output: Path) -> list[int]:
-    """Write the PDF; returns the numbers of the slides whose page is too full."""
+    """Write the PDF and return the numbers of the slides whose page is too full."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -144,10 +136,18 @@ def _print(address: str, notes: list[str], title: str, output: Path) -> list[int
         try:
             page = browser.new_page()
             page.goto(address)
-            page.emulate_media(media="print")
-            drawn, overfull = page.evaluate(ARRANGE, [notes, title, PAGE_CSS])
-            assert drawn == len(notes), f"marp drew {drawn} slides, the source has {len(notes)}"
+            overfull = arrange_handout(page, notes, title)
             page.pdf(path=str(output), prefer_css_page_size=True, print_background=True)
         finally:
             browser.close()
+    return overfull
+
+
+def arrange_handout(page, notes: list[str], title: str) -> list[int]:
+    """Turn the bare slides of an open page into A4 pages with their notes; the numbers of those that are too full."""
+    from nbconvert.filters import markdown2html
+
+    page.emulate_media(media="print")
+    drawn, overfull = page.evaluate(ARRANGE, [[markdown2html(note) for note in notes], title, PAGE_CSS])
+    assert drawn == len(notes), f"marp drew {drawn} slides, the source has {len(notes)}"
     return overfull

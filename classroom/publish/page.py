@@ -1,7 +1,7 @@
-"""An executed notebook as one HTML file that opens anywhere, offline, in the reader's light or dark.
+"""Turns an executed notebook into one HTML file that opens anywhere, offline, in the reader's light or dark.
 
-nbconvert's own page asks three servers for scripts. This one asks nobody: formulas become MathML when the
-page is made, figures are embedded with their alt texts, widgets show their static fallback.
+nbconvert's own page asks three servers for scripts. This one asks none: formulas become MathML when the page is made,
+figures are embedded with their alt texts, widgets show their static fallback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PRIORITY = [
 
 
 def to_html(notebook, title: str) -> str:
-    """The page as text. `notebook` is left as it is."""
+    """Return the page as text. `notebook` is not changed."""
     import copy
 
     from nbconvert import HTMLExporter
@@ -35,7 +35,7 @@ def to_html(notebook, title: str) -> str:
 
 
 def markdown_to_html(source: str) -> str:
-    """Markdown as a notebook understands it, its formulas as MathML."""
+    """Convert Markdown as a notebook understands it, with formulas as MathML."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Renderer(IPythonRenderer):
@@ -49,7 +49,7 @@ def markdown_to_html(source: str) -> str:
 
 
 def formula(latex: str, display: str) -> str:
-    """LaTeX as MathML, or as code where the converter gives up. `display` is "inline" or "block"."""
+    """Convert LaTeX to MathML, or to code where the converter gives up. `display` is "inline" or "block"."""
     import html
 
     from latex2mathml.converter import convert
@@ -57,9 +57,8 @@ def formula(latex: str, display: str) -> str:
     latex = latex.replace(
         "{aligned}", "{align*}"
     )  # the converter knows only the second name of the same thing
+    # The converter's errors have no common class, and a page with the source of a formula is still a page.
     try:
         return convert(latex, display=display)
-    except (
-        Exception
-    ):  # the converter's errors have no common class; a page with the source of a formula is still a page
+    except Exception:
         return f"<code>{html.escape(latex)}</code>"

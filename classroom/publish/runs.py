@@ -11,18 +11,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from classroom.publish.execute import REPRODUCIBLE, Run, execute
-from classroom.publish.limits import GB, Limits
+from classroom.publish.limits import Limits
 from classroom.publish.page import to_html
 from classroom.publish.sources import CourseError, Source, parameters_of, read_source, refuse_unknown
+from coursekit.units import GB
 
 
 def run_all(
     sources: list[Source], console, *, profile: str, parameters: Mapping, limits: Limits, out: Path
 ) -> list[Run]:
-    """Run every source with the profile and the parameters it has; a failing one does not stop the others.
+    """Run every source with the profile and the parameters it has; a failure does not stop the others.
 
-    Raises CourseError, before anything runs, for a parameter that none of them has, and for a folder `out` that
-    cannot be written to.
+    Raises CourseError, before anything runs, for a parameter that no source has and for a folder `out` that cannot be
+    written to.
     """
     notebooks = {source: read_source(source.path) for source in sources}
     refuse_unknown(parameters, {name for notebook in notebooks.values() for name in parameters_of(notebook)})
@@ -48,27 +49,26 @@ def run_all(
 
 
 def require_folder(out: Path) -> None:
-    """Make the folder. Raises CourseError if nothing can be written there."""
+    """Make the folder. Raises CourseError if nothing can be written to it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             return
     except OSError as error:
         raise CourseError(
-            f"expected a folder to write copies and pages to; {out} is none: {error.strerror}. "
-            "Name another one with --out."
+            f"copies and pages cannot be written to {out}: {error.strerror}. Name another folder with --out."
         ) from error
 
 
 def settings_of(notebook, profile: str, parameters: Mapping) -> dict:
-    """Those of the parameters that the notebook has and that differ from its defaults."""
+    """Return the parameters that the notebook has and that differ from its defaults."""
     known = parameters_of(notebook)
     wanted = {"PROFILE": profile, **parameters}
     return {name: value for name, value in wanted.items() if name in known and known[name] != value}
 
 
 def keep(run: Run, source: Source, out: Path) -> None:
-    """Write the executed copy and its page, also of a run that failed: there one sees how far it came."""
+    """Write the executed copy and its page. Those of a failed run show how far it came."""
     import nbformat
 
     copy = out / source.folder / f"{source.name}.ipynb"
@@ -81,14 +81,16 @@ TRACEBACK_LINES = 8
 
 
 class Board:
-    """`with Board(console, labels) as board:`, then per label `start`, `step` before each cell, `done`."""
+    """Progress: `with Board(console, labels) as board:`, then per label `start`, `step` before each cell, `done`."""
 
     def __init__(self, console, labels: Iterable[str]):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         labels = list(labels)
         width = max(map(len, labels), default=0)
-        self.console, self.labels, self.current = console, labels, None
+        self.console = console
+        self.width = width
+        self.current = None
         self.progress = Progress(
             TextColumn(f"{{task.description:<{width}}}"),
             BarColumn(bar_width=None),
@@ -116,8 +118,7 @@ class Board:
 
     def done(self, label: str, words: str) -> None:
         self.progress.remove_task(self.current)
-        width = max(map(len, self.labels))
-        self.console.print(f"{label:<{width}}  {words}", markup=False, highlight=False)
+        self.console.print(f"{label:<{self.width}}  {words}", markup=False, highlight=False)
 
 
 def run_words(run: Run) -> str:
@@ -126,29 +127,28 @@ def run_words(run: Run) -> str:
 
 
 def table(runs: list[Run]):
-    """The table at the end: notebook, cells, seconds, peak RAM, status, and the sums."""
+    """Return the table at the end: notebook, cells, seconds, peak RAM, status, and the sums."""
     from rich.table import Table
 
+    peak_bytes = max((run.peak_bytes for run in runs), default=0)
     table = Table(show_footer=len(runs) > 1)
     table.add_column("notebook", "all", no_wrap=True)
     table.add_column("code cells", str(sum(run.code_cells for run in runs)), justify="right")
     table.add_column("seconds", f"{sum(run.seconds for run in runs):.1f}", justify="right")
-    table.add_column(
-        "peak RAM, GB", f"{max((run.peak_bytes for run in runs), default=0) / GB:.2f}", justify="right"
-    )
+    table.add_column("peak RAM, GB", f"{peak_bytes / GB:.2f}", justify="right")
     table.add_column("status", "passed" if all(run.ok for run in runs) else "FAILED")
     for run in runs:
         status = "passed" if run.ok else f"[bold red]FAILED[/] in code cell {run.failure.cell}"
-        table.add_row(
-            run.label, str(run.code_cells), f"{run.seconds:.1f}", f"{run.peak_bytes / GB:.2f}", status
-        )
+        numbers = str(run.code_cells), f"{run.seconds:.1f}", f"{run.peak_bytes / GB:.2f}"
+        table.add_row(run.label, *numbers, status)
     return table
 
 
 def as_dict(run: Run) -> dict:
-    """A run for programs: plain JSON."""
-    failure = run.failure
-    told = {"cell": failure.cell, "source": failure.source, "reason": failure.reason} if failure else None
+    """Return a run for programs, as plain JSON."""
+    told = None
+    if failure := run.failure:
+        told = {"cell": failure.cell, "source": failure.source, "reason": failure.reason}
     return {
         "label": run.label,
         "ok": run.ok,
@@ -160,7 +160,7 @@ def as_dict(run: Run) -> dict:
 
 
 def failure_panel(run: Run):
-    """The failing cell, why it failed, and the last lines of its traceback."""
+    """Return a panel with the failing cell, why it failed, and the last lines of its traceback."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.syntax import Syntax

@@ -40,7 +40,7 @@ FRAME_HEAD = (
 
 
 def deck_paths(names: Iterable[str] = (), *, root: Path | None = None) -> list[Path]:
-    """The decks of these names ("01_formats", "formats" or "01"), in order; all decks if none is named.
+    """Return the decks of these names ("01_formats", "formats" or "01"), in order; all decks if none is named.
 
     Raises CourseError for a name that no deck has.
     """
@@ -49,9 +49,8 @@ def deck_paths(names: Iterable[str] = (), *, root: Path | None = None) -> list[P
     found = {name: [d for d in decks if name in (d.stem, *d.stem.split("_", 1))] for name in wanted}
     unknown = [name for name, hits in found.items() if not hits]
     if unknown:
-        raise CourseError(
-            f"no deck is called {', '.join(unknown)}; there are {', '.join(d.stem for d in decks)}."
-        )
+        known = ", ".join(deck.stem for deck in decks)
+        raise CourseError(f"no deck is called {', '.join(unknown)}; there are {known}.")
     return [hits[0] for hits in found.values()] if wanted else decks
 
 
@@ -80,12 +79,9 @@ def build(
 
 
 def build_decks(names: tuple[str, ...], console) -> None:
-    """The HTML of every deck, or of those that `names` name; without Node, a sentence and no deck."""
-    wanted = [
-        deck.stem
-        for deck in deck_paths()
-        if not names or any(matches_name(deck.stem, name) for name in names)
-    ]
+    """Build the HTML of every deck, or of those that `names` name; without Node, print a sentence and build none."""
+    decks = [deck.stem for deck in deck_paths()]
+    wanted = [deck for deck in decks if not names or any(matches_name(deck, name) for name in names)]
     try:
         for path in build(wanted) if wanted else []:
             console.print(f"slides/build/{path.name}  built", markup=False, highlight=False)
@@ -135,7 +131,7 @@ def _write_handout(source: Path, output: Path) -> Path:
 
 
 def executed_markdown(deck: Path, cache: Path) -> str:
-    """Plain Marp Markdown: values filled in, cells replaced by outputs, taken from `cache` if they still hold.
+    """Return plain Marp Markdown: values filled in, cells replaced by outputs, from `cache` if these still hold.
 
     Raises CourseError with the cell that failed and why.
     """
@@ -153,7 +149,7 @@ def executed_markdown(deck: Path, cache: Path) -> str:
 
 
 def notebook_of(body: str):
-    """The deck as a notebook: its cells, and before a Markdown cell with `{{ }}` a cell that prints the values."""
+    """Read the deck as a notebook, with a cell that prints the values before each Markdown cell with `{{ }}`."""
     import jupytext
 
     notebook = jupytext.reads(body, fmt="md")
@@ -173,19 +169,17 @@ def _value_cell(cell) -> list:
 
 
 def fingerprint(notebook, deck: Path) -> str:
-    """16 hex digits over the code cells, the values asked for, and all that they reach; not over prose and notes."""
+    """Return 16 hex digits over the code cells, the values asked for, and all they reach; not over prose and notes."""
     code = "\n".join(f"# {cell.metadata.get('tags')}\n{cell.source}" for cell in _code_cells(notebook))
     return inputs_digest(code, deck.parent, find_root())[:16]
 
 
 def execute(notebook, deck: Path) -> list[list[dict]]:
-    """The outputs of every code cell, run in a fresh kernel within the limits of a notebook."""
+    """Run every code cell in a fresh kernel, within the limits of a notebook, and return their outputs."""
     run = run_notebook(notebook, f"slides/{deck.stem}", cwd=deck.parent, env=REPRODUCIBLE)
     if run.failure:
-        raise CourseError(
-            f"expected every cell of {deck.name} to run; this one ended in {run.failure.reason}\n\n"
-            f"{run.failure.source}"
-        )
+        failure = run.failure
+        raise CourseError(f"a cell of {deck.name} ended in {failure.reason}\n\n{failure.source}")
     return [cell.outputs for cell in _code_cells(run.notebook)]
 
 
@@ -202,7 +196,7 @@ def _code_cells(notebook) -> list:
 
 
 def render(notebook) -> str:
-    """Markdown of an executed notebook: prose with its values filled in, cells replaced by their outputs."""
+    """Return an executed notebook as Markdown: prose with its values filled in, cells replaced by their outputs."""
     parts, values = [], []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
@@ -213,7 +207,8 @@ def render(notebook) -> str:
             parts.append(INLINE_VALUE.sub(lambda _, queue=queue: next(queue), cell.source))
             values = []
         elif cell.cell_type == "code":
-            parts += [_code(cell)] if "show-code" in tags else []
+            if "show-code" in tags:
+                parts.append(_code(cell))
             parts += [_shown(output) for output in cell.outputs if output.get("data")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -229,7 +224,7 @@ def _code(cell) -> str:
 
 
 def _shown(output) -> str:
-    """One output as Markdown, its richest form first; "" for what has only plain text."""
+    """Return one output as Markdown, in its richest form; "" for what has only plain text."""
     data, metadata = output["data"], output.get("metadata", {})
     if "text/markdown" in data:
         return data["text/markdown"]
@@ -237,25 +232,24 @@ def _shown(output) -> str:
         if mime in data:
             alt = metadata.get(mime, {}).get("alt") or metadata.get("alt") or ""
             return _image(data[mime], mime, alt)
-    return _html(data["text/html"], metadata.get("text/html", {})) if "text/html" in data else ""
+    if "text/html" in data:
+        return _html(data["text/html"], metadata.get("text/html", {}))
+    return ""
 
 
 def _image(content: str, mime: str, alt: str) -> str:
     # Not ![alt](...): Marp reads the words of an alt text ("left", "fit") as instructions for the picture.
-    encoded = (
-        content.replace("\n", "") if mime == "image/png" else base64.b64encode(content.encode()).decode()
-    )
+    encoded = content.replace("\n", "")
+    if mime != "image/png":
+        encoded = base64.b64encode(content.encode()).decode()
     return f'<p class="figure"><img src="data:{mime};base64,{encoded}" alt="{html.escape(alt)}"></p>'
 
 
 def _html(content: str, metadata: dict) -> str:
-    """A fragment with a style or a script goes into a frame of its own, where neither can touch the deck."""
+    """Put a fragment with a style or a script into a frame of its own, where neither can touch the deck."""
     if re.search(r"<(script|style)\b", content):
         title = html.escape(metadata.get("title", "Interactive figure"))
         page = f"{FRAME_HEAD}<body style='margin:0'>{content}</body></html>"
-        return f'<iframe class="live" title="{title}" srcdoc="{_one_line(html.escape(page))}"></iframe>'
+        one_line = html.escape(page).replace("\n", "&#10;")
+        return f'<iframe class="live" title="{title}" srcdoc="{one_line}"></iframe>'
     return re.sub(r"\n\s*\n", "\n", content.strip())  # a blank line would end the HTML block in Markdown
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "&#10;")

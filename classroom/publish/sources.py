@@ -1,9 +1,9 @@
-"""The written sources of the course: where they are, what they are called, and how they read as notebooks.
+"""The written sources of the course: where they are, what they are called, how they read as notebooks, parameters.
 
 A source is a Python file in jupytext's py:percent form, `notebooks/src/NN_word.py` or
 `solutions/src/NN_word.py`. It needs no header: the build gives every notebook the same kernelspec. One cell
 is tagged `parameters` and holds `PROFILE = "ci"` and whatever else a run may want to set. A run's own
-values are put into a cell *after* it, so sizes that depend on the profile belong into the cell after that:
+values are put into a cell *after* it, so sizes that depend on the profile belong in the cell after that:
 
     # %% tags=["parameters"]
     PROFILE = "ci"
@@ -37,7 +37,7 @@ FILE_PATTERN = "[0-9][0-9]_*.py"
 
 
 class CourseError(Exception):
-    """Something the caller can put right; the message says what was expected, what came and what to do."""
+    """Something that the caller can fix; the message says what happened, what was expected and what to do."""
 
 
 @dataclass(frozen=True, order=True)
@@ -63,7 +63,7 @@ class Source:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The course's folder: the first upwards from `start` (default: here), else the one coursekit lies in.
+    """Return the course's folder: the first upwards from `start` (default: here), else the one of this package.
 
     Raises CourseError if neither belongs to the course.
     """
@@ -72,13 +72,11 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents, *package.parents):
         if is_root(folder):
             return folder
-    raise CourseError(
-        f"expected to be in the folder of the course, or below it; {start} is not. Change to your clone."
-    )
+    raise CourseError(f"{start} is not in the folder of the course, or below it. Change to your clone.")
 
 
 def is_root(folder: Path) -> bool:
-    """Whether the folder's pyproject.toml is that of the project coursekit."""
+    """Tell whether the folder's pyproject.toml is that of the project coursekit."""
     project = folder / "pyproject.toml"
     if not project.is_file():
         return False
@@ -90,7 +88,7 @@ def is_root(folder: Path) -> bool:
 
 
 def all_sources(root: Path) -> list[Source]:
-    """Lectures first, then solutions, each in order of their number."""
+    """Return lectures first, then solutions, each in order of their number."""
     return [
         Source(root, folder, path.stem)
         for folder in FOLDERS
@@ -99,19 +97,22 @@ def all_sources(root: Path) -> list[Source]:
 
 
 def pick(sources: list[Source], names: tuple[str, ...]) -> list[Source]:
-    """The sources that `names` mean; all of them if there are no names.
+    """Return the sources that `names` mean; all of them if there are no names.
 
     A name is 01_formats, 01, 1 or formats (lecture and solution), solutions/01_formats (that one),
     solutions (all of that folder), or the path of a file. Raises CourseError with the nearest names for a
     name that means none.
     """
-    return (
-        [s for s in sources if any(matches(s, name) for name in names)] if _known(sources, names) else sources
-    )
+    for name in names:
+        if not any(matches(source, name) for source in sources):
+            raise CourseError(f"there is no notebook {name!r}. {did_you_mean(name, sources)}")
+    if not names:
+        return sources
+    return [source for source in sources if any(matches(source, name) for name in names)]
 
 
 def matches(source: Source, name: str) -> bool:
-    """Whether `name` means this source."""
+    """Tell whether `name` means this source."""
     *folders, last = name.replace("\\", "/").rstrip("/").split("/")
     if last in FOLDERS:
         return source.folder == last
@@ -120,20 +121,13 @@ def matches(source: Source, name: str) -> bool:
 
 
 def matches_name(name: str, wanted: str) -> bool:
-    """Whether `wanted` (01_formats, 01, 1, formats, or a file's name) means the lecture `name`, NN_word."""
+    """Tell whether `wanted` (01_formats, 01, 1, formats, or a file's name) means the lecture `name`, NN_word."""
     number, _, word = name.partition("_")
     return Path(wanted).stem in (name, word, number, number.lstrip("0") or "0")
 
 
-def _known(sources: list[Source], names: tuple[str, ...]) -> bool:
-    for name in names:
-        if not any(matches(source, name) for source in sources):
-            raise CourseError(f"there is no notebook {name!r}. {did_you_mean(name, sources)}")
-    return bool(names)
-
-
 def did_you_mean(name: str, sources: list[Source]) -> str:
-    """A question with the nearest names, or the list of all."""
+    """Return a question with the nearest names, or the list of all."""
     names = list(dict.fromkeys(source.name for source in sources))
     full_name = {word: full for full in names for word in (full, full.partition("_")[2])}
     near = difflib.get_close_matches(Path(name).stem, full_name, n=2)
@@ -185,7 +179,7 @@ PROFILES = ("ci", "cpu", "gpu")
 
 
 def parse_value(text: str):
-    """A Python literal (3, 1e-4, True, None, [1, 2]) as that value; anything else as the text itself."""
+    """Return a Python literal (3, 1e-4, True, None, [1, 2]) as its value, and anything else as the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -193,7 +187,7 @@ def parse_value(text: str):
 
 
 def parameters_of(notebook) -> dict[str, object]:
-    """{name: default} of the cell tagged `parameters`, None for a default that is no literal."""
+    """Return {name: default} of the cell tagged `parameters`, with None for a default that is not a literal."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     found = {}
     for node in ast.parse(cells[0].source).body if cells else []:
@@ -210,7 +204,7 @@ def _literal(node):
 
 
 def with_parameters(notebook, parameters: Mapping):
-    """A copy of the notebook whose parameters have these values; a plain copy if there are none to set.
+    """Copy the notebook with these values of its parameters; a plain copy if there are none to set.
 
     Raises CourseError for a name that the notebook's `parameters` cell does not assign.
     """
@@ -220,7 +214,7 @@ def with_parameters(notebook, parameters: Mapping):
     refuse_unknown(parameters, parameters_of(notebook))
     from papermill.parameterize import parameterize_notebook
 
-    # papermill reads these without asking
+    # papermill fails without these
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
     notebook.metadata.setdefault("papermill", {})

@@ -1,12 +1,12 @@
-"""Check a student's exercise notebook: run it, collect what its checks said, tell it in a table.
+"""Checks a student's exercise notebook: runs it, collects what its checks said, and shows it in a table.
 
-The checks are cells of the notebook itself and show verdicts (`classroom.verdict`), each with a record that
-programs can read beside its card. A cell that fails or takes too long does not stop the others: an unfinished
-exercise should not hide the finished ones.
+The checks are cells of the notebook itself and show verdicts (`checking.verdict`), each a card with a record that
+programs can read. A cell that fails or takes too long does not stop the others: an unfinished exercise should not hide
+the finished ones.
 
-This is a self-check. The notebook's code runs as the one who calls it, with all rights, and whoever writes the
-notebook can make it show any verdict. What is not a proper record, or does not fit the checks that the notebook
-calls, is named and does not count; a forged record that fits cannot be told from a true one.
+This is a self-check. The notebook's code runs with all rights of its caller, and its author can make it show any
+verdict. A record that is not proper, or does not fit the checks that the notebook calls, is named and does not count. A
+forged record that fits cannot be distinguished from a true one.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a notebook. `verdicts`: the records of classroom.verdict, each with its card as `text`.
+    """The result of a notebook. `verdicts`: the records of checking.verdict, each with its card as `text`.
 
-    not_run: titles of the exercises that the notebook should check and that show no verdict. flaws: a sentence
-    for each verdict that is not a proper one.
+    not_run: titles of the exercises that the notebook should check and that show no verdict. flaws: a sentence per
+    verdict that is not proper.
     """
 
     run: Run
@@ -85,7 +85,7 @@ class Checked:
 
 
 def check_notebook(path: Path, *, limits: Limits | None = None, progress=None) -> Checked:
-    """Run the notebook at `path` in its own folder. Raises CourseError if there is none that can be read."""
+    """Run the notebook at `path` in its own folder. Raises CourseError if it cannot be read."""
     limits = limits or Limits()
     notebook = read_notebook(path)
     run = execute(
@@ -101,7 +101,7 @@ def check_notebook(path: Path, *, limits: Limits | None = None, progress=None) -
 
 
 def judged(run: Run, limits: Limits) -> Checked:
-    """What the executed notebook shows, held against the checks that it calls."""
+    """Compare what the executed notebook shows with the checks that it calls."""
     titles = titles_of(run.notebook)
     proper, flaws = sorted_out(shown_in(run.notebook), titles)
     wanted = titles or {name: name for name in calls_in(run.notebook)}
@@ -113,7 +113,7 @@ def require_file(path: Path) -> None:
     """Raises CourseError if there is no file at `path`."""
     if not path.is_file():
         raise CourseError(
-            f"expected an exercise notebook such as exercises/01_formats.ipynb; there is no file {path}."
+            f"there is no file {path}; expected an exercise notebook such as exercises/01_formats.ipynb."
         )
 
 
@@ -137,12 +137,12 @@ def read_notebook(path: Path):
 
 
 def verdicts_of(notebook) -> list[Mapping]:
-    """The proper verdicts in the notebook's outputs; of several on one exercise, the last."""
+    """Return the proper verdicts in the notebook's outputs; of several on one exercise, the last."""
     return list(sorted_out(shown_in(notebook), titles_of(notebook))[0].values())
 
 
 def shown_in(notebook) -> Iterator[Shown]:
-    """Every verdict in the outputs, proper or not."""
+    """Yield every verdict in the outputs, proper or not."""
     for number, cell in enumerate(code_cells(notebook), start=1):
         for output in cell.outputs:
             data = output.get("data", {})
@@ -152,20 +152,19 @@ def shown_in(notebook) -> Iterator[Shown]:
 
 
 def sorted_out(shown: Iterator[Shown], titles: Mapping[str, str]) -> tuple[dict[str, Mapping], list[str]]:
-    """({exercise: its last proper record}, a sentence for each verdict that is not proper)."""
+    """Return ({exercise: its last proper record}, a sentence for each verdict that is not proper)."""
     proper, flaws = {}, []
     for verdict in shown:
         if flaw := flaw_of(verdict.record) or misfit_of(verdict, titles):
-            flaws.append(
-                f"code cell {verdict.cell} shows what is not a proper verdict: {flaw}. It does not count."
-            )
+            words = f"code cell {verdict.cell} shows a verdict that is not proper and does not count: {flaw}."
+            flaws.append(words)
         else:
             proper[verdict.record["exercise"]] = {**verdict.record, "text": verdict.text}
     return proper, flaws
 
 
 def flaw_of(record) -> str | None:
-    """Why this is not a record as a check writes it, or None."""
+    """Say why this is not a record as a check writes it, or None."""
     if not isinstance(record, Mapping):
         return f"the record is of type {type(record).__name__}, not a JSON object"
     for name, kind in FIELDS.items():
@@ -179,7 +178,7 @@ def flaw_of(record) -> str | None:
 
 
 def misfit_of(verdict: Shown, titles: Mapping[str, str]) -> str | None:
-    """Why a well-formed record does not belong to the cell that shows it, or None."""
+    """Say why a well-formed record does not belong to the cell that shows it, or None."""
     name, title = verdict.record["exercise"], verdict.record["title"]
     if name not in CHECK_CALL.findall(verdict.source):
         return f"it is about {name[:40]!r}, and the cell does not call that check"
@@ -197,7 +196,7 @@ def titles_of(notebook) -> dict[str, str]:
 
 
 def calls_in(notebook) -> list[str]:
-    """The names of the checks that the notebook's cells call."""
+    """Return the names of the checks that the notebook's cells call."""
     return [name for cell in code_cells(notebook) for name in CHECK_CALL.findall(cell.source)]
 
 
@@ -206,7 +205,7 @@ def code_cells(notebook) -> list:
 
 
 def errors_of(run: Run, limits: Limits) -> Iterator[CellError]:
-    """The cells that ended in an error or were interrupted; the one that ended the run is its failure."""
+    """Yield the cells that ended in an error or were interrupted; the one that ended the run is its failure."""
     for number, cell in enumerate(code_cells(run.notebook), start=1):
         if number in run.overtime:
             if not (run.failure and run.failure.cell == number):
@@ -217,7 +216,7 @@ def errors_of(run: Run, limits: Limits) -> Iterator[CellError]:
 
 
 def as_dict(checked: Checked, path: Path) -> dict:
-    """The result for programs: plain JSON."""
+    """Return the result for programs, as plain JSON."""
     failure = checked.run.failure
     verdicts = [{k: v for k, v in verdict.items() if k != "text"} for verdict in checked.verdicts]
     return {
@@ -236,7 +235,7 @@ def as_dict(checked: Checked, path: Path) -> dict:
 
 
 def show(checked: Checked, console) -> None:
-    """The table, then the cards of what did not pass, with their hints, and the cells that failed."""
+    """Print the table, then the cards of what did not pass, with their hints, and the cells that failed."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -254,14 +253,14 @@ def show(checked: Checked, console) -> None:
 
 
 def status_words(verdict: Mapping) -> str:
-    """Rich markup: a glyph and a word, so that colour is not alone."""
+    """Return Rich markup with a glyph and a word, so that the meaning does not rest on colour."""
     status = verdict["status"]
     glyph = {"passed": "[green]✓[/]", "not started": "○"}.get(status, "[red]✗[/]")
     return f"{glyph} {status}"
 
 
 def cards_that_help(checked: Checked) -> list[str]:
-    """The text of every verdict that is not passed, apart from exercises that nobody has begun."""
+    """Return the text of every verdict that is not passed, except for exercises that are not started."""
     return [v["text"] for v in checked.verdicts if v["status"] not in ("passed", "not started")]
 
 

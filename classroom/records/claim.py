@@ -1,4 +1,4 @@
-"""The claims register: what others say, beside the function that computes the right figure.
+"""A row of the claims register: what others say, beside the function that computes the right figure.
 
 A claim lives in `classroom/lectures/word/claims.py`, as a decorated function:
 
@@ -7,9 +7,9 @@ A claim lives in `classroom/lectures/word/claims.py`, as a decorated function:
     def one_and_a_ten_thousandth():
         return {"stored": float(torch.tensor(1.0001, dtype=torch.float16))}
 
-`figures` is what the audit says, the function's result is what this machine computes; `mismatches` compares the
-two, and the page prints the computed ones. A claim that no program can decide is `cited`: it names a document and
-has no figures.
+`figures` holds what the audit says; the function returns what this machine computes. `mismatches` compares the two,
+and the page prints the computed ones. A claim that no program can decide is `cited`: it names a document and has no
+figures.
 """
 
 from __future__ import annotations
@@ -57,34 +57,34 @@ class Claim:
                 f"claim {self.id}: the verdict must be one of {', '.join(VERDICTS)}; got {self.verdict!r}."
             )
         if self.compute and not self.figures:
-            raise ValueError(f"claim {self.id}: a computed claim needs `figures` to be held against.")
+            raise ValueError(f"claim {self.id}: a computed claim needs `figures` to be compared with.")
         if not self.compute and not self.source:
             raise ValueError(f"claim {self.id}: a claim without a function needs a source to cite.")
 
     def right_sentence(self) -> str:
-        """`right` with the figures that this machine computes."""
+        """Return `right` with the figures that this machine computes."""
         return self.right.format(**self.compute()) if self.compute else self.right
 
 
 def claim(id: str, **facts) -> Callable[[Callable], Claim]:
-    """Decorator: turns the function that computes the figures into a Claim."""
+    """Decorate the function that computes the figures: it becomes a Claim."""
     return lambda compute: Claim(id=id, compute=compute, **facts)
 
 
 def cited(id: str, **facts) -> Claim:
-    """A claim decided by a document and not by a program."""
+    """Return a claim that a document decides, and not a program."""
     return Claim(id=id, **facts)
 
 
 def mismatches(row: Claim) -> list[str]:
-    """Sentences, one for each figure that does not come out as audited; empty if all do."""
+    """Return one sentence per figure that does not come out as audited."""
     if row.compute is None:
         return []
     got = row.compute()
     if got.keys() != row.figures.keys():
         return [f"{row.id}: the audit lists {sorted(row.figures)}, the function computes {sorted(got)}."]
     return [
-        f"{row.id}: {name} should be {expected!r}, came out as {got[name]!r}."
+        f"{row.id}: {name} came out as {got[name]!r}, should be {expected!r}."
         for name, expected in row.figures.items()
         if not same(got[name], expected, row.tolerance)
     ]

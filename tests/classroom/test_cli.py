@@ -243,7 +243,7 @@ def test_claims_as_json(coursekit, course, monkeypatch):
     row = claim("X1", figures={"n": 4}, **facts)(lambda: {"n": 5})
     monkeypatch.setattr(publish_claims, "load", lambda: {"demo": [row]})
     status, data = json_of(coursekit, "claims", cwd=course)
-    assert status == 1 and data["claims"] == {"demo": 1} and "X1: n should be 4" in data["wrong"][0]
+    assert status == 1 and data["claims"] == {"demo": 1} and "X1: n came out as 5, should be 4" in data["wrong"][0]
 
 
 def test_doctor_as_json(coursekit, tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def test_a_parameter_that_none_has_is_refused_before_anything_runs(run_course, t
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(course, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CourseError, match=r"Name another one with --out\."):
+    with pytest.raises(CourseError, match=r"Name another folder with --out\."):
         run_all(
             all_sources(course),
             None,

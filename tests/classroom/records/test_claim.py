@@ -9,7 +9,7 @@ def test_a_wrong_figure_is_reported():
     row = claim("X1", said="s", where="w", verdict="right", right="{n}", figures={"n": 3}, source="")(
         lambda: {"n": 4}
     )
-    assert mismatches(row) == ["X1: n should be 3, came out as 4."]
+    assert mismatches(row) == ["X1: n came out as 4, should be 3."]
 
 
 def test_a_figure_that_is_not_computed_is_reported():

@@ -1,4 +1,4 @@
-"""Built decks: they fit, they are offline, everyone can read them, and the notes are where they belong."""
+"""Built decks fit their slides, ask no network, can be read by everyone, and have their notes in the right places."""
 
 import re
 import zipfile
@@ -7,9 +7,11 @@ import zlib
 import pytest
 
 from classroom.publish.deck import read_deck
+from classroom.publish.marp import arrange_handout
 from classroom.publish.slides import deck_paths
 
 DECKS = {path.stem: read_deck(path) for path in deck_paths()}
+WHOLE = next(iter(DECKS))  # the deck that conftest.py builds in every format
 WITH_WIDGET = ("01_formats", "03_memory")  # decks in which a widget is alive
 BODY_PIXELS = 24  # at 1280 x 720: readable from the last row
 
@@ -125,13 +127,25 @@ def test_no_value_is_left_unfilled(page):
 
 
 def test_the_students_deck_has_no_notes(built, name):
+    teacher, student = (read_deck(built / f"{stem}.md") for stem in (name, f"{name}-student"))
+    assert len(teacher.slides) == len(student.slides) == len(DECKS[name].slides)
+    assert all("**Know** " in slide.notes for slide in teacher.slides)
+    assert {slide.notes for slide in student.slides} == {""}
+
+
+def test_the_students_page_has_no_notes(built):
     teacher, student = (
-        (built / f"{stem}.html").read_text(encoding="utf-8") for stem in (name, f"{name}-student")
+        (built / f"{stem}.html").read_text(encoding="utf-8") for stem in (WHOLE, f"{WHOLE}-student")
     )
     for trace in ('class="bespoke-marp-note"', "Wrong answer:", "KNOW "):
         assert trace in teacher
         assert trace not in student
-    assert teacher.count("<section") == student.count("<section") == len(DECKS[name].slides)
+    assert teacher.count("<section") == student.count("<section") == len(DECKS[WHOLE].slides)
+
+
+def test_all_notes_fit_on_their_pages_of_the_handout(column, built, name):
+    deck = read_deck(built / f"{name}.md")
+    assert arrange_handout(column, [slide.notes for slide in deck.slides], "A deck") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -197,12 +211,9 @@ def test_the_widget_is_alive_in_its_slide(page):
     assert frame.locator("body").inner_text() != before
 
 
-def test_pdf_has_a_page_per_slide(built, name):
-    assert pdf_pages(built / f"{name}.pdf") == len(DECKS[name].slides)
-
-
-def test_handout_has_a_page_per_slide(built, name):
-    assert pdf_pages(built / f"{name}-handout.pdf") == len(DECKS[name].slides)
+@pytest.mark.parametrize("kind", [".pdf", "-handout.pdf"])
+def test_pdf_and_handout_have_a_page_per_slide(built, kind):
+    assert pdf_pages(built / f"{WHOLE}{kind}") == len(DECKS[WHOLE].slides)
 
 
 def pdf_pages(path):
@@ -213,11 +224,11 @@ def pdf_pages(path):
     return len(re.findall(rb"/Type\s*/Page\b", content))
 
 
-def test_powerpoint_opens_and_has_the_notes(built, name):
-    with zipfile.ZipFile(built / f"{name}.pptx") as archive:
+def test_powerpoint_opens_and_has_the_notes(built):
+    with zipfile.ZipFile(built / f"{WHOLE}.pptx") as archive:
         assert archive.testzip() is None
         parts = archive.namelist()
         notes = [archive.read(p).decode() for p in parts if re.fullmatch(r"ppt/notesSlides/\w+\.xml", p)]
     slides = [part for part in parts if re.fullmatch(r"ppt/slides/slide\d+\.xml", part)]
-    assert len(slides) == len(notes) == len(DECKS[name].slides)
+    assert len(slides) == len(notes) == len(DECKS[WHOLE].slides)
     assert all("TIME" in note for note in notes)

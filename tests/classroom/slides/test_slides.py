@@ -70,7 +70,9 @@ def fingerprint_of(deck):
 
 def test_a_failing_cell_is_named(small, cache):
     edit(small, "answer = 6 * 7", "answer = 1 / 0")
-    with pytest.raises(CourseError, match=r"01_small\.md to run.*ZeroDivisionError(?s:.*)answer = 1 / 0"):
+    with pytest.raises(
+        CourseError, match=r"a cell of 01_small\.md ended in ZeroDivisionError(?s:.*)answer = 1 / 0"
+    ):
         executed_markdown(small, cache)
 
 
