@@ -1,11 +1,11 @@
-"""Which malloc a process runs on, and what another one would change.
-
-torch asks the C library for the memory of every CPU tensor. Large blocks glibc takes from the kernel and gives back at
-once, so that each use begins with page faults; tcmalloc and jemalloc keep them. Whoever is loaded first wins, so the
-choice is made when a process starts: LD_PRELOAD on Linux, nothing of the kind on Windows. glibc itself can be told to
-keep blocks, by variables. All of that concerns the CPU; on a GPU torch has an allocator of its own.
+"""Tell which malloc a process uses, and measure what another one would change.
 
     compare(SNIPPET, settings())        # seconds of the same code in fresh processes, in turns
+
+torch asks the C library for the memory of every CPU tensor. glibc takes large blocks from the kernel and returns them
+at once, so each use begins with page faults; tcmalloc and jemalloc keep them. The library that is loaded first is used,
+so the choice is made when a process starts: LD_PRELOAD on Linux; Windows has nothing of the kind. Environment variables
+can tell glibc to keep blocks too. All of this concerns the CPU. Left out: torch's own allocator for GPUs.
 
 Sources: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD; PyTorch, Performance tuning guide, "Switch memory
 allocator".
@@ -48,7 +48,7 @@ print("seconds", time.perf_counter() - start)
 def loaded(maps: str | None = None) -> str:
     """The malloc of this process: one of NAMES, else "system" for the C library's.
 
-    maps  text in the form of /proc/self/maps; default: that file, and where there is none, the preloaded names
+    maps  text in the form of /proc/self/maps; default: that file, or the preloaded names where it does not exist
     """
     text = _maps() if maps is None else maps
     return next((name for name in NAMES if f"lib{name}" in text), "system")
@@ -63,27 +63,27 @@ def _maps() -> str:
 
 
 def preloaded(environment: Mapping[str, str] = os.environ) -> str:
-    """What the loader was asked to load first; empty if nothing."""
+    """What the loader was asked to load first; "" if nothing."""
     return environment.get("LD_PRELOAD") or environment.get("DYLD_INSERT_LIBRARIES") or ""
 
 
 def installed(folders: tuple[str, ...] = FOLDERS) -> dict[str, str]:
-    """Path of each allocator that is installed, {} if none; the full tcmalloc before its minimal kin."""
-    found = {}
-    for name in NAMES:
-        places = [
-            path
-            for folder in folders
-            for pattern in (f"lib{name}.so*", f"lib{name}_minimal.so*", f"lib{name}*.dylib")
-            for path in sorted(glob.glob(os.path.join(folder, pattern)))
-        ]
-        if path := next(iter(places), None) or ctypes.util.find_library(name):
-            found[name] = path
-    return found
+    """Path of each allocator that is installed, {} if none; the full tcmalloc before its minimal variant."""
+    paths = {name: _path(name, folders) for name in NAMES}
+    return {name: path for name, path in paths.items() if path}
+
+
+def _path(name: str, folders: tuple[str, ...]) -> str | None:
+    patterns = (f"lib{name}.so*", f"lib{name}_minimal.so*", f"lib{name}*.dylib")
+    for folder in folders:
+        for pattern in patterns:
+            if paths := glob.glob(os.path.join(folder, pattern)):
+                return min(paths)
+    return ctypes.util.find_library(name)
 
 
 def settings() -> dict[str, dict[str, str]]:
-    """Environments to compare on this machine: as it is, glibc keeping its blocks, every installed allocator."""
+    """Environments to compare on this machine: unchanged, glibc keeping its blocks, every installed allocator."""
     rows = {"as it is": {}}
     if sys.platform == "linux":
         keep = {"MALLOC_MMAP_THRESHOLD_": str(KEEP), "MALLOC_TRIM_THRESHOLD_": str(KEEP)}
@@ -93,7 +93,7 @@ def settings() -> dict[str, dict[str, str]]:
 
 
 def run_fresh(code: str, environment: Mapping[str, str] | None = None, timeout: float = 120.0) -> float:
-    """Seconds that `work()`, which the code defines, takes in a new process; its second call, the first warms up.
+    """Seconds that `work()`, which the code defines, takes in a new process: the second call, after a warm-up.
 
     environment  variables on top of those of this process
 
@@ -116,7 +116,7 @@ def run_fresh(code: str, environment: Mapping[str, str] | None = None, timeout: 
 def compare(
     code: str, environments: Mapping[str, Mapping[str, str]], rounds: int = 3
 ) -> dict[str, list[float]]:
-    """Seconds of every round under every environment, in turns."""
+    """Seconds of every round in every environment, in turns: what slows one slows the others too."""
     seconds: dict[str, list[float]] = {name: [] for name in environments}
     for _ in range(rounds):
         for name, environment in environments.items():

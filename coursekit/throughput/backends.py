@@ -1,11 +1,11 @@
-"""Backends for a Tracker: TensorBoard, Weights & Biases (offline) and Aim, each behind the same two methods.
+"""Write a Tracker's records to TensorBoard, Weights & Biases (offline) or Aim, each behind the same two methods.
 
     Tracker(Jsonl("run.jsonl"), TensorBoard("runs/1"), WandB("course", folder="runs"), Aim("runs"))
 
-Nothing is imported before a backend is made, and one that is not installed says how to install it. Weights & Biases
-runs offline: it writes to a folder and asks for no account; `wandb sync` uploads it later, if wanted. What each makes
-of a record: TensorBoard and Aim keep the step of every number; W&B wants steps that do not decrease, and
-drops others with a warning of its own.
+A backend's library is imported when the backend is made; if it is not installed, the error says how to install it.
+Weights & Biases runs offline: it writes to a folder and needs no account; `wandb sync` uploads it later. TensorBoard
+and Aim keep the step of every number; W&B wants steps that do not decrease, and drops others with a warning of its own.
+Left out: reading back what W&B and Aim wrote, which their own programs do.
 
 Sources: torch.utils.tensorboard.SummaryWriter; wandb.init and Run.log; aim.Run.track: their reference pages.
 """
@@ -20,7 +20,7 @@ from coursekit.throughput.tracking import Record
 
 
 def needed(module: str, package: str):
-    """The module, or an ImportError in a sentence."""
+    """Import a module; raises ImportError that says which package to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -30,9 +30,9 @@ def needed(module: str, package: str):
 
 
 class TensorBoard:
-    """Event files in a folder; look at them with `tensorboard --logdir folder`.
+    """Event files in a folder; `tensorboard --logdir folder` shows them.
 
-    Numbers are written as float64: as float32, TensorBoard's default, 0.1 would be read back as 0.10000000149.
+    Numbers are written as float64: in float32, TensorBoard's default, 0.1 would be read back as 0.10000000149.
     """
 
     def __init__(self, folder: str | Path):
@@ -55,6 +55,7 @@ class TensorBoard:
 
 def read_tensorboard(folder: str | Path) -> list[Record]:
     """The records in a folder of event files: the config, texts, then numbers by step. Numbers are floats."""
+    # No limit on the number of events: by default TensorBoard keeps a sample of them.
     accumulator = needed("tensorboard.backend.event_processing.event_accumulator", "tensorboard")
     tensor_util = importlib.import_module("tensorboard.util.tensor_util")
     events = accumulator.EventAccumulator(str(folder), size_guidance={accumulator.TENSORS: 0}).Reload()
@@ -63,7 +64,7 @@ def read_tensorboard(folder: str | Path) -> list[Record]:
         for event in events.Tensors(tag):
             value = tensor_util.make_ndarray(event.tensor_proto).item()
             name = tag.removesuffix("/text_summary")
-            if name == tag:
+            if name == tag:  # a number; texts and settings have the suffix
                 steps.setdefault(event.step, {})[tag] = value
             elif name.startswith("config/"):
                 config[name.removeprefix("config/")] = json.loads(value)
@@ -94,7 +95,7 @@ class WandB:
 
 
 class Aim:
-    """A run in the folder's .aim repository; look at it with `aim up`. Linux and macOS only."""
+    """A run in the folder's .aim repository; `aim up` shows it. Linux and macOS only."""
 
     def __init__(self, folder: str | Path = ".", experiment: str = "coursekit"):
         self.aim = needed("aim", "aim")

@@ -1,15 +1,18 @@
-"""FLOPs of a causal language model, counted from its shapes, and what share of the machine's peak they are.
+"""Count the FLOPs of a causal language model from its shapes, and tell what share of the machine's peak they are.
+
+    flops = count_flops(Shape.of(model.config), batch=4, length=256)
+    flops.total, flops["attention"].backward
+
+    >>> round(mfu(tokens_per_second=10_000, flops_per_token=six_n_d(7e9, tokens=1), peak_flops=989e12), 3)
+    0.425
 
 A product of [m, k] and [k, n] is m n k multiplications and as many additions: 2 m n k FLOPs. Everything else in a
 transformer is left out, here as in torch's FlopCounterMode, with which these counts agree to the last digit: norms,
 softmax and activations are less than a percent of the work (though not of the time).
 
-Backward, a product has two: the gradient of its input and that of its weight. A frozen weight saves the second one, and
-the first one as well where nothing below wants it. Causal attention is counted in full, as the counter does it and as
-eager attention computes it; a kernel that skips the upper triangle needs half.
-
-    flops = count_flops(Shape.of(model.config), batch=4, length=256)
-    mfu(tokens_per_second, flops.total / (4 * 256), peak_flops=989e12)
+In backward a product has two: the gradient of its input and that of its weight. A frozen weight saves the second one,
+and the first one as well where nothing below it is trained. Causal attention is counted in full, as the counter does it
+and as eager attention computes it; a kernel that skips the upper triangle needs half.
 
 Bare Python. Sources: Kaplan et al. 2020 (arXiv:2001.08361), section 2.1; Hoffmann et al. 2022 (arXiv:2203.15556),
 appendix F; Chowdhery et al. 2022, PaLM (arXiv:2204.02311), appendix B (MFU).
@@ -23,7 +26,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight of a layer: `inputs` -> `outputs`; the role says where it stands: qkv, o, up or down."""
+    """A weight [outputs, inputs] of a layer; the role says where it stands: qkv, o, up or down."""
 
     name: str
     role: str
@@ -34,7 +37,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the count needs to know of a model. head_dim need not be hidden / heads."""
+    """What the count needs to know about a model. head_dim need not be hidden / heads."""
 
     layers: int
     hidden: int
@@ -47,26 +50,33 @@ class Shape:
     def of(cls, config) -> Shape:
         """From a transformers config: Llama, Mistral, Qwen2 and their like (GQA, SwiGLU), or GPT-2.
 
-        Raises ValueError for another architecture, rather than a count that is wrong.
+        Raises ValueError for another architecture, rather than giving a wrong count.
         """
         if config.model_type not in LAYERS:
             known = ", ".join(sorted(LAYERS))
-            raise ValueError(f"no rule to count {config.model_type!r}; there is one for {known}.")
+            raise ValueError(f"no rule to count {config.model_type!r}; the known ones are {known}.")
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        heads, layers = config.num_attention_heads, config.num_hidden_layers
-        matrices = LAYERS[config.model_type](config, head_dim)
-        return cls(layers, config.hidden_size, heads, head_dim, config.vocab_size, matrices)
+        return cls(
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            heads=config.num_attention_heads,
+            head_dim=head_dim,
+            vocab=config.vocab_size,
+            matrices=LAYERS[config.model_type](config, head_dim),
+        )
 
     @property
     def product_weights(self) -> int:
-        """N: weights that a token is multiplied with, the head among them, the embedding not: it is looked up."""
+        """N: weights that a token is multiplied with. The head is one of them; the embedding is looked up."""
         return self.layers * sum(m.inputs * m.outputs for m in self.matrices) + self.hidden * self.vocab
 
 
 def llama_layer(config, head_dim: int) -> tuple[Matrix, ...]:
     """q, k, v, o; gate, up, down. k and v are narrower with grouped queries (GQA)."""
-    d, wide = config.hidden_size, config.intermediate_size
-    q, kv = config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim
+    d = config.hidden_size
+    wide = config.intermediate_size
+    q = config.num_attention_heads * head_dim
+    kv = config.num_key_value_heads * head_dim
     return (
         Matrix("q_proj", "qkv", d, q, "q"),
         Matrix("k_proj", "qkv", d, kv, "k"),
@@ -79,7 +89,7 @@ def llama_layer(config, head_dim: int) -> tuple[Matrix, ...]:
 
 
 def gpt2_layer(config, head_dim: int) -> tuple[Matrix, ...]:
-    """q, k and v in one matrix; two matrices in the MLP. Both output projections bear the name c_proj."""
+    """q, k and v in one matrix; two matrices in the MLP. Both output projections are called c_proj."""
     d = config.hidden_size
     wide = config.n_inner or 4 * d
     return (
@@ -113,6 +123,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Flops:
+    """FLOPs of a step, part by part and summed: flops["head"].forward, flops.backward, flops.total."""
+
     parts: tuple[Part, ...]
 
     def __getitem__(self, name: str) -> Part:
@@ -160,33 +172,36 @@ def count_flops(
 
     lora        None: all weights are trained, the embedding too
     checkpoint  every layer keeps its input only and runs again before its backward. torch stops that second run at
-                the last tensor that was asked for, so the layer's last product is not repeated (unless dropout
+                the last tensor that backward needs, so the layer's last product is not repeated (unless dropout
                 follows it, as in GPT-2's own configuration)
     flash       attention by a fused kernel (SDPA): its backward computes the scores once more, 5 products for 4
-    input_grads the embedding's output wants a gradient although the embedding is frozen: `enable_input_require_grads`,
+    input_grads the embedding's output gets a gradient although the embedding is frozen: `enable_input_require_grads`,
                 which transformers calls for an adapted model that checkpoints
 
     Raises ValueError for sizes below 1, a rank below 1, or targets that the model does not have.
     """
     _check(shape, batch, length, lora)
-    tokens, wanted = batch * length, lora is None or input_grads
+    tokens = batch * length
+    wanted = lora is None or input_grads  # the gradient of what comes out of the embedding
     sums = {name: Part(name) for name in NAMES}
     for _ in range(shape.layers):
         parts, wanted = _layer(shape, batch, length, lora, flash, wanted)
-        for part in (*parts, *(_repeated(shape, parts, tokens, lora) if checkpoint else ())):
+        if checkpoint:
+            parts += _repeated(shape, parts, tokens, lora)
+        for part in parts:
             sums[part.name] += part
     head = 2 * tokens * shape.hidden * shape.vocab
-    sums["head"] += Part("head", head, head * (wanted + (lora is None)))
+    sums["head"] += Part("head", head, _backward(head, wanted, trained=lora is None))
     return Flops(tuple(sums.values()))
 
 
 def _layer(shape: Shape, batch: int, length: int, lora: Adapters | None, flash: bool, wanted: bool):
     """(parts, whether the output's gradient is wanted), given whether the input's is.
 
-    A gradient is wanted where something below is trained. In the first layer over a frozen embedding nothing is.
+    A gradient is wanted where something below is trained. In the first layer above a frozen embedding nothing is.
     """
     parts = []
-    for role in ("qkv", "o", "up", "down"):
+    for role in ("qkv", "o", "up", "down"):  # one after the other; matrices of one role stand side by side
         of_role = [m for m in shape.matrices if m.role == role]
         for m in of_role:
             parts += _product(m, batch * length, lora, wanted)
@@ -201,29 +216,40 @@ def _trained(m: Matrix, lora: Adapters | None) -> bool:
     return lora is None or m.name in lora.targets
 
 
+def _backward(flops: int, input_wanted: bool, trained: bool) -> int:
+    """Backward of a product: as many FLOPs for the gradient of its input, and again for that of its weight."""
+    return flops * (input_wanted + trained)
+
+
 def _product(m: Matrix, tokens: int, lora: Adapters | None, wanted: bool) -> list[Part]:
-    """x W^T, and of an adapted matrix B A x: the gradient of B's input is always wanted, A is below it."""
+    """x W^T, and for an adapted matrix also (x A^T) B^T."""
     flops = 2 * tokens * m.inputs * m.outputs
-    parts = [Part("projections", flops, flops * (wanted + (lora is None)))]
+    parts = [Part("projections", flops, _backward(flops, wanted, trained=lora is None))]
     if lora and _trained(m, lora):
-        a, b = 2 * tokens * m.inputs * lora.rank, 2 * tokens * lora.rank * m.outputs
-        parts.append(Part("adapters", a + b, a * (wanted + 1) + 2 * b))
+        a = 2 * tokens * m.inputs * lora.rank
+        b = 2 * tokens * lora.rank * m.outputs
+        # The gradient of B's input is always wanted, because A is below it and is trained.
+        parts.append(Part("adapters", a + b, _backward(a, wanted, True) + _backward(b, True, True)))
     return parts
 
 
 def _attention(shape: Shape, batch: int, length: int, fed: set[str], flash: bool) -> Part:
-    """Scores q k^T and their product with v, forward; backward the gradients of q, k, v and of the scores."""
+    """Scores q k^T and their product with v, forward; in backward the gradients of the scores and of q, k, v.
+
+    fed  those of q, k, v whose gradient is wanted
+    """
     product = 2 * batch * shape.heads * length * length * shape.head_dim
     if flash:
-        return Part(
-            "attention", 2 * product, 5 * product * bool(fed)
-        )  # a fused kernel computes all or nothing
-    wanted = ("q" in fed) + ("k" in fed) + ("v" in fed) + bool(fed & {"q", "k"})
-    return Part("attention", 2 * product, wanted * product)
+        backward = 5 if fed else 0  # a fused kernel computes all gradients or none
+        return Part("attention", 2 * product, backward * product)
+    backward = len(fed)
+    if fed & {"q", "k"}:  # theirs follow from the gradient of the scores
+        backward += 1
+    return Part("attention", 2 * product, backward * product)
 
 
 def _repeated(shape: Shape, parts: Iterable[Part], tokens: int, lora: Adapters | None) -> list[Part]:
-    """The forward of a layer once more, without its last product: of `down`, or of the adapter on it."""
+    """The forward of a layer once more, without its last product: that of `down`, or of the adapter on it."""
     last = shape.matrices[-1]
     again = [Part(part.name, recompute=part.forward) for part in parts]
     if lora and _trained(last, lora):
@@ -233,7 +259,7 @@ def _repeated(shape: Shape, parts: Iterable[Part], tokens: int, lora: Adapters |
 
 def _check(shape: Shape, batch: int, length: int, lora: Adapters | None) -> None:
     if batch < 1 or length < 1:
-        raise ValueError(f"batch and length are 1 or more; got {batch} and {length}.")
+        raise ValueError(f"batch and length must be 1 or more; got {batch} and {length}.")
     if lora is None:
         return
     names = {m.name for m in shape.matrices}
@@ -245,7 +271,7 @@ def _check(shape: Shape, batch: int, length: int, lora: Adapters | None) -> None
 
 
 def six_n_d(parameters: float, tokens: float) -> float:
-    """C = 6 N D: two FLOPs a weight and token forward, four backward; attention left out.
+    """C = 6 N D: two FLOPs per weight and token forward, four backward; attention is left out.
 
     N without embeddings in Kaplan et al. 2020 (section 2.1), with all parameters in Hoffmann et al. 2022.
     """
@@ -253,42 +279,48 @@ def six_n_d(parameters: float, tokens: float) -> float:
 
 
 def palm_flops_per_token(shape: Shape, length: int) -> int:
-    """6 N + 12 L H Q T: the rule with attention, by which MFU is defined. Chowdhery et al. 2022, appendix B."""
+    """6 N + 12 L H Q T: the rule with attention that defines MFU. Chowdhery et al. 2022, appendix B."""
     return 6 * shape.product_weights + 12 * shape.layers * shape.heads * shape.head_dim * length
 
 
 def mfu(tokens_per_second: float, flops_per_token: float, peak_flops: float) -> float:
     """Model FLOPs utilisation: the share of the peak that the model's own work reaches; 0.4 is good on a GPU.
 
-    flops_per_token  forward and backward, without recomputing: that is the machine's work, not the model's
+    flops_per_token  forward and backward, without recomputation: that is the machine's work, not the model's
     peak_flops       FLOP/s of the card in the dtype of the products, without sparsity
 
     Raises ValueError for a number that is not above 0.
     """
-    for name, value in (
-        ("tokens_per_second", tokens_per_second),
-        ("flops_per_token", flops_per_token),
-        ("peak_flops", peak_flops),
-    ):
-        if not value > 0:
+    given = {
+        "tokens_per_second": tokens_per_second,
+        "flops_per_token": flops_per_token,
+        "peak_flops": peak_flops,
+    }
+    for name, value in given.items():
+        if not value > 0:  # NaN too
             raise ValueError(f"{name} must be above 0; got {value}.")
     return tokens_per_second * flops_per_token / peak_flops
 
 
 def flop_counter():
-    """torch's FlopCounterMode, which also counts attention by the CPU's fused kernel.
+    """torch's FlopCounterMode, made to count attention by the CPU's fused kernel too.
 
-    The counter knows the fused kernels of GPUs only: on a CPU it leaves SDPA's attention out, without a word. Here the
-    CPU's kernel gets the formulas that torch has for the others. Backward included, 5 products for 4.
+    The counter knows the fused kernels of GPUs only: on a CPU it leaves SDPA's attention out and does not say so. Here
+    the CPU's kernel gets the formulas that torch has for the others, backward included (5 products for 4).
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+    # The counter calls these with the shapes of all the kernel's arguments.
+    def forward(q, k, v, *_, **__) -> int:
+        return sdpa_flop_count(q, k, v)
+
+    def backward(grad, q, k, v, *_, **__) -> int:
+        return sdpa_backward_flop_count(grad, q, k, v)
+
     aten = torch.ops.aten
-    formulas = {  # the counter calls them with the shapes of the kernel's arguments: q, k, v, or grad, q, k, v first
-        aten._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda *shapes, **_: (
-            sdpa_backward_flop_count(*shapes[:4])
-        ),
+    formulas = {
+        aten._scaled_dot_product_flash_attention_for_cpu: forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
     return FlopCounterMode(display=False, custom_mapping=formulas)

@@ -1,10 +1,11 @@
-"""What the GPU says of itself, through NVML: load, memory, power, temperature, energy.
+"""Read load, memory, power, temperature and energy of the GPU through NVML.
 
-    for gpu in read(): print(gpu)
+    for gpu in read():
+        print(gpu)
 
-NVML is the library beneath nvidia-smi, `nvidia-ml-py` its Python. Where there is no NVIDIA GPU, `read` raises NoGpu
-with a sentence that says what is missing. "Utilisation" is the share of time in which some kernel ran, however
-little of the GPU it used: 100 % says nothing about MFU (`flops`).
+NVML is the library that nvidia-smi uses, and `nvidia-ml-py` makes it available in Python. Without an NVIDIA GPU, `read`
+raises NoGpu, which says what is missing. "Utilisation" is the share of time in which some kernel ran, however little of
+the GPU it used: 100 % says nothing about MFU (`flops`). Left out: GPUs of other makers.
 
 Source: NVIDIA, NVML API reference, nvmlDeviceGetUtilizationRates, nvmlDeviceGetTotalEnergyConsumption (Volta and
 later).
@@ -23,18 +24,15 @@ class NoGpu(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """One GPU now. What a card does not tell is None.
-
-    utilisation  0 to 1, of the last moment; power_watts of the card; energy_joules since the driver was loaded
-    """
+    """The state of one GPU at this moment. A value that the card does not report is None."""
 
     name: str
     used_bytes: int
     total_bytes: int
-    utilisation: float | None
-    power_watts: float | None
+    utilisation: float | None  # 0 to 1, over the last sampling period
+    power_watts: float | None  # of the whole card
     temperature_celsius: int | None
-    energy_joules: float | None
+    energy_joules: float | None  # since the driver was loaded
 
     def __str__(self) -> str:
         parts = [f"{self.used_bytes / 2**30:.1f} of {self.total_bytes / 2**30:.1f} GiB"]
@@ -43,16 +41,17 @@ class Reading:
             (self.power_watts, "{:.0f} W"),
             (self.temperature_celsius, "{} °C"),
         ):
-            parts += [] if value is None else [words.format(value)]
+            if value is not None:
+                parts.append(words.format(value))
         return f"{self.name}: {', '.join(parts)}"
 
 
 def read() -> list[Reading]:
-    """One reading a GPU. Raises NoGpu if nvidia-ml-py, the driver or the card is missing."""
+    """One reading per GPU. Raises NoGpu if nvidia-ml-py, the driver or the card is missing."""
     with _nvml() as nvml:
         count = nvml.nvmlDeviceGetCount()
         if not count:
-            raise NoGpu("the NVIDIA driver is there, but no GPU. Nothing is measured.")
+            raise NoGpu("the NVIDIA driver is installed, but there is no GPU. Nothing is measured.")
         return [_reading(nvml, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)]
 
 
@@ -65,7 +64,7 @@ def _nvml() -> Iterator:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise NoGpu(f"no NVIDIA GPU to read on this machine ({error}).") from error
+        raise NoGpu(f"there is no NVIDIA GPU to read on this machine ({error}).") from error
     try:
         yield pynvml
     finally:
@@ -85,7 +84,7 @@ def _reading(nvml, handle) -> Reading:
     millijoules = ask(nvml.nvmlDeviceGetTotalEnergyConsumption)
     name = nvml.nvmlDeviceGetName(handle)
     return Reading(
-        name.decode() if isinstance(name, bytes) else name,
+        name.decode() if isinstance(name, bytes) else name,  # older releases return bytes
         memory.used,
         memory.total,
         None if rates is None else rates.gpu / 100,

@@ -1,12 +1,12 @@
-"""Where the time of a step goes: torch.profiler for operations, cProfile for Python.
+"""Find out where the time of a step goes: torch.profiler for operations, cProfile for Python.
 
     profile = profiled(step)
     top_operations(profile, 5)                # rows: name, calls, seconds of its own, share
     save_trace(profile, "trace.json")         # open it at https://ui.perfetto.dev
     by_function(step, 5)                      # rows of cProfile
 
-A profiler slows what it watches: its shares tell where to look, `meter` tells how fast it is. What it leaves out: the
-tree of calls (`flame`) and waiting for the GPU (`syncs`).
+A profiler slows what it watches: its shares tell where to look, `meter` tells how fast a step is. What it leaves out:
+the tree of calls (`flame`) and waiting for the GPU (`syncs`).
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """One operation or function. seconds: of its own, without what it called. share: of all rows' seconds."""
+    """One operation or function, over the whole profile."""
 
     name: str
     calls: int
-    seconds: float
-    share: float
+    seconds: float  # its own, without what it called
+    share: float  # of the seconds of all operations or functions
 
 
 def profiled(step: Callable[[], object], steps: int = 3, warmup: int = 1, stacks: bool = False):
-    """A torch.profiler.profile of `steps` calls, after `warmup` that it does not see; of the GPU too where one is.
+    """A torch.profiler.profile of `steps` calls, after `warmup` calls that it does not see; of the GPU too, if any.
 
-    stacks  also the Python calls, for the trace; many times as slow
+    stacks  also record the Python calls, for the trace; many times as slow
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or its library writes a line to stderr for every profile
+    os.environ.setdefault(
+        "KINETO_LOG_LEVEL", "6"
+    )  # or torch's library writes a line to stderr for every profile
     import torch
     from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -51,7 +53,7 @@ def profiled(step: Callable[[], object], steps: int = 3, warmup: int = 1, stacks
 
 
 def top_operations(profile, count: int = 10) -> list[Row]:
-    """The operations with most time of their own: on the GPU where one was watched, else on the CPU."""
+    """The operations with the most time of their own: on the GPU if one was watched, else on the CPU."""
     averages = profile.key_averages()
     on_gpu = any(getattr(e, "self_device_time_total", 0) > 0 for e in averages)
     unit = "self_device_time_total" if on_gpu else "self_cpu_time_total"
@@ -59,9 +61,9 @@ def top_operations(profile, count: int = 10) -> list[Row]:
 
 
 def by_function(call: Callable[[], object], count: int = 10) -> list[Row]:
-    """The Python functions with most time of their own, as "file:line function", by cProfile.
+    """The Python functions with the most time of their own, as "file:line function", by cProfile.
 
-    Raises ValueError if another profiler is at work in this thread (a debugger, coverage).
+    Raises ValueError if another profiler runs in this thread (a debugger, coverage).
     """
     profiler = cProfile.Profile()
     try:
@@ -77,23 +79,28 @@ def by_function(call: Callable[[], object], count: int = 10) -> list[Row]:
 
 
 def code_location(file: str, line: int, function: str) -> str:
-    """ "file:line function"; of the path the last two parts, since the rest is the machine's."""
-    if file in ("~", ""):
-        return function  # built in
-    return f"{'/'.join(file.replace(os.sep, '/').split('/')[-2:])}:{line} {function}"
+    """ "file:line function" with the last two parts of the path: the rest differs from machine to machine.
+
+    >>> code_location("/home/ann/course/train.py", 7, "step")
+    'course/train.py:7 step'
+    """
+    if file in ("~", ""):  # cProfile's mark of a built-in function
+        return function
+    parts = file.replace(os.sep, "/").split("/")
+    return f"{'/'.join(parts[-2:])}:{line} {function}"
 
 
 def _rows(entries: list[tuple[str, int, float]], count: int) -> list[Row]:
     total = sum(seconds for _, _, seconds in entries) or 1.0
-    entries = sorted(entries, key=lambda entry: -entry[2])[:count]
-    return [Row(name, calls, seconds, seconds / total) for name, calls, seconds in entries]
+    longest = sorted(entries, key=lambda entry: -entry[2])[:count]
+    return [Row(name, calls, seconds, seconds / total) for name, calls, seconds in longest]
 
 
 def save_trace(profile, path: str | Path) -> Path:
-    """Write the profile as Chrome's trace JSON; ui.perfetto.dev and chrome://tracing show it, without an upload.
+    """Write the profile as Chrome's trace JSON; ui.perfetto.dev and chrome://tracing show it without an upload.
 
-    A path that ends in .gz is compressed. Raises ValueError if the folder is not there, or if the profile was written
-    before: torch lets go of it then.
+    A path that ends in .gz is compressed. Raises ValueError if the folder does not exist, or if the profile was written
+    before: torch frees it then.
     """
     path = Path(path)
     if not path.parent.is_dir():

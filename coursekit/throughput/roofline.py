@@ -1,12 +1,17 @@
-"""The roofline of this machine: what an operation can reach at most, and where real ones stand below it.
+"""Measure the roofline of this machine: what an operation can reach at most, and where real ones stand below it.
 
-An operation moves bytes and computes. Its intensity is FLOPs per byte moved; times the bandwidth that is all it can
-compute per second, until the processor's peak caps it. Left of the ridge (peak / bandwidth) faster arithmetic helps
-nothing, right of it faster memory. Bytes are counted as if every array were read or written once from memory: arrays
-that fit into a cache can stand above the roof, arrays that are read twice stand below.
+    >>> card = Roof(peak_flops=312e12, bytes_per_second=2.0e12)        # about an A100 in BF16
+    >>> card.ridge, card.bound(100), card.bound(200)
+    (156.0, 'memory', 'compute')
+
+An operation moves bytes and computes. Its intensity is FLOPs per byte moved. Intensity times bandwidth is all that it
+can compute per second, up to the processor's peak. Left of the ridge (peak / bandwidth) faster arithmetic does not
+help, right of it faster memory does not. Bytes are counted as if every array were read or written once from memory:
+arrays that fit into a cache can stand above the roof, arrays that are read twice stand below.
 
 Peak and bandwidth are measured, not taken from a data sheet: the best of several sizes and repetitions. Rates of the
-CPU are for the threads that torch uses; on a machine that does other work too, `torch.set_num_threads(1)` first.
+CPU are for the threads that torch uses; on a machine that does other work too, call `torch.set_num_threads(1)` first.
+Left out: caches, which have roofs of their own.
 
 Source: Williams, Waterman, Patterson, Roofline: an insightful visual performance model for multicore architectures,
 CACM 52(4), 2009; copy and triad: McCalpin, STREAM, 1995.
@@ -26,7 +31,7 @@ ARRAYS_BYTES = 192 * 2**20  # all three arrays together; larger than the caches 
 
 @dataclass(frozen=True)
 class Roof:
-    """peak: FLOP/s. bandwidth: bytes/s."""
+    """What a machine can do at most: FLOP/s of products, bytes/s to and from memory."""
 
     peak_flops: float
     bytes_per_second: float
@@ -39,11 +44,11 @@ class Roof:
 
     @property
     def ridge(self) -> float:
-        """FLOPs a byte from which on an operation can be bound by arithmetic."""
+        """FLOPs per byte; from here on an operation can be bound by arithmetic."""
         return self.peak_flops / self.bytes_per_second
 
     def attainable(self, intensity: float) -> float:
-        """FLOP/s at most, for `intensity` FLOPs a byte.
+        """FLOP/s at most, for `intensity` FLOPs per byte.
 
         >>> Roof(peak_flops=100.0, bytes_per_second=10.0).attainable(2.0)
         20.0
@@ -51,12 +56,13 @@ class Roof:
         return min(self.peak_flops, self.bytes_per_second * intensity)
 
     def bound(self, intensity: float) -> str:
+        """What limits an operation of `intensity` FLOPs per byte: "memory" or "compute"."""
         return "memory" if intensity < self.ridge else "compute"
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What it computes and moves in one call, and the call."""
+    """FLOPs and bytes moved of one call, and the call."""
 
     name: str
     flops: int
@@ -70,12 +76,12 @@ class Operation:
 
 @dataclass(frozen=True)
 class Point:
-    """An operation on the roofline. bound: "memory" or "compute". share: of what the roof allows there."""
+    """An operation on the roofline; `share` is that of what the roof allows at its intensity."""
 
     name: str
-    intensity: float
+    intensity: float  # FLOPs per byte
     flops_per_second: float
-    bound: str
+    bound: str  # "memory" or "compute"
     share: float
 
 
@@ -98,57 +104,59 @@ def peak_flops(dtype=None, device: str = "cpu", sizes: Sequence[int] | None = No
         timings = in_turns({name: p.run for name, p in products.items()}, rounds, warmup=1)
     except RuntimeError as error:
         raise ValueError(f"{device} cannot multiply matrices of {dtype}: {error}") from error
-    return max(products[name].flops / min(timing.seconds) for name, timing in timings.items())
+    return max(products[name].flops / timing.minimum for name, timing in timings.items())
 
 
 def memory_bandwidth(device: str = "cpu", nbytes: int = ARRAYS_BYTES, rounds: int = 5) -> float:
     """Bytes/s of the fastest of STREAM's kind: copy, triad, and a sum in place; the best round.
 
     A processor that reads a line before it overwrites it moves more for copy and triad than is counted, as in STREAM;
-    in place the line is there already. So the last is the fastest of the three on most.
+    in place the line is there already. So on most machines the sum in place is the fastest of the three.
     """
     import torch
 
-    a, b, c = torch.zeros(3, nbytes // 12, device=device)
-    moves = {  # arrays read and written
-        "copy": (2, lambda: a.copy_(b)),
-        "triad": (3, lambda: torch.add(b, c, alpha=2.0, out=a)),
-        "in place": (3, lambda: a.add_(b, alpha=2.0)),
+    a, b, c = torch.zeros(3, nbytes // 12, device=device)  # float32: 4 bytes per number, three arrays
+    moves = {
+        "copy": partial(a.copy_, b),
+        "triad": partial(torch.add, b, c, alpha=2.0, out=a),
+        "in place": partial(a.add_, b, alpha=2.0),
     }
-    timings = in_turns({name: run for name, (_, run) in moves.items()}, rounds, warmup=1)
-    return max(4 * a.numel() * n / min(timings[name].seconds) for name, (n, _) in moves.items())
+    arrays_moved = {"copy": 2, "triad": 3, "in place": 3}  # read or written
+    timings = in_turns(moves, rounds, warmup=1)
+    return max(4 * a.numel() * arrays_moved[name] / timings[name].minimum for name in moves)
 
 
 def matmul(n: int, dtype=None, device: str = "cpu") -> Operation:
-    """Two n x n matrices: 2 n^3 FLOPs, three matrices moved; intensity n/6 in float32."""
+    """Multiply two n x n matrices: 2 n^3 FLOPs, three matrices moved; intensity n/6 in float32."""
     import torch
 
     x = torch.full((n, n), 0.5, dtype=dtype or torch.float32, device=device)
     out = torch.empty_like(x)
-    return Operation(f"matmul {n}", 2 * n**3, 3 * n * n * x.element_size(), lambda: torch.mm(x, x.T, out=out))
-
-
-def rms_norm(rows: int, width: int, device: str = "cpu") -> Operation:
-    """float32 [rows, width]: square, sum, scale, weight are 4 FLOPs an element, read once and written once."""
-    import torch
-
-    x, w = torch.ones(rows, width, device=device), torch.ones(width, device=device)
-    count = rows * width
     return Operation(
-        "RMSNorm", 4 * count, 8 * count + 4 * width, lambda: torch.nn.functional.rms_norm(x, (width,), w)
+        f"matmul {n}", 2 * n**3, 3 * n * n * x.element_size(), partial(torch.mm, x, x.T, out=out)
     )
 
 
-def softmax(rows: int, width: int, device: str = "cpu") -> Operation:
-    """float32 [rows, width]: maximum, difference, exponential, sum, quotient: 5 FLOPs an element."""
+def rms_norm(rows: int, width: int, device: str = "cpu") -> Operation:
+    """Normalise float32 [rows, width]: square, sum, scale, weight are 4 FLOPs per element, read and written once."""
     import torch
 
     x = torch.ones(rows, width, device=device)
-    return Operation("softmax", 5 * x.numel(), 8 * x.numel(), lambda: x.softmax(-1))
+    w = torch.ones(width, device=device)
+    run = partial(torch.nn.functional.rms_norm, x, (width,), w)
+    return Operation("RMSNorm", 4 * x.numel(), 8 * x.numel() + 4 * width, run)
+
+
+def softmax(rows: int, width: int, device: str = "cpu") -> Operation:
+    """Softmax of float32 [rows, width]: maximum, difference, exponential, sum, quotient: 5 FLOPs per element."""
+    import torch
+
+    x = torch.ones(rows, width, device=device)
+    return Operation("softmax", 5 * x.numel(), 8 * x.numel(), partial(x.softmax, -1))
 
 
 def adam_step(count: int, device: str = "cpu") -> Operation:
-    """Fused AdamW on `count` float32 weights: about 14 FLOPs each; 4 arrays read, 3 written."""
+    """Step fused AdamW on `count` float32 weights: about 14 FLOPs each; 4 arrays read, 3 written."""
     import torch
 
     p = torch.ones(count, device=device, requires_grad=True)
@@ -157,23 +165,23 @@ def adam_step(count: int, device: str = "cpu") -> Operation:
 
 
 def decode(n: int, dtype=None, device: str = "cpu") -> Operation:
-    """One token through one n x n weight: every weight is read for two FLOPs. Generation is this, many times over."""
+    """Multiply one token [n] by a weight [n, n]: each number is read for two FLOPs. Generation repeats this."""
     import torch
 
     w = torch.full((n, n), 0.5, dtype=dtype or torch.float32, device=device)
     x = torch.ones(n, dtype=w.dtype, device=device)
-    return Operation(f"decode {n}", 2 * n * n, (n * n + 2 * n) * w.element_size(), lambda: torch.mv(w, x))
+    return Operation(f"decode {n}", 2 * n * n, (n * n + 2 * n) * w.element_size(), partial(torch.mv, w, x))
 
 
 def sample_operations(device: str = "cpu") -> list[Operation]:
-    """Those of a training step and of generation, large enough not to fit into a cache."""
+    """Operations of a training step and of generation; the larger ones do not fit into a cache."""
     products = [matmul(n, device=device) for n in (64, 256, 1024)]
     rest = [rms_norm(4096, 2048, device), softmax(4096, 2048, device), adam_step(2**23, device)]
     return [*products, *rest, decode(4096, device=device)]
 
 
 def measured_points(operations: Iterable[Operation], roof: Roof, rounds: int = 7) -> list[Point]:
-    """Time all in turns; the median gives the height, the count the place."""
+    """Time all operations in turns: the median gives a point's height, FLOPs per byte its place."""
     operations = list(operations)
     calls = {op.name: _calls(op) for op in operations}
     timings = in_turns({op.name: partial(_repeat, op.run, calls[op.name]) for op in operations}, rounds)
@@ -181,7 +189,7 @@ def measured_points(operations: Iterable[Operation], roof: Roof, rounds: int = 7
 
 
 def _calls(op: Operation) -> int:
-    """So many that a round takes a millisecond or more: a clock read around microseconds measures the clock."""
+    """As many calls as take a millisecond or more: a clock read around microseconds measures the clock."""
     seconds = in_turns({"once": op.run}, rounds=3)["once"].median
     return max(1, math.ceil(1e-3 / max(seconds, 1e-7)))
 

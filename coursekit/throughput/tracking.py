@@ -1,13 +1,17 @@
-"""One small interface to log a run, and its simplest backend: a line of JSON a record.
+"""Log a run through one small interface; its simplest backend writes one line of JSON per record.
 
     with Tracker(Jsonl("run.jsonl"), TensorBoard("runs/1")) as tracker:
         tracker.config(rate=1e-3, batch=16)
         tracker.log(1, loss=2.3, tokens_per_second=5e4)
         tracker.text("remark", "restarted with a lower rate")
 
+    >>> encode(Record("numbers", 1, {"loss": math.nan}))
+    '{"kind": "numbers", "step": 1, "values": {"loss": "nan"}}'
+
 Every backend gets the same calls (`backends` has TensorBoard, Weights & Biases and Aim). JSONL is the one to keep: it
-needs nothing, each line is on disk before `log` returns, it can be continued, and a crash costs the last line at most.
-NaN and infinity, the records that matter most, are no numbers in JSON; here they are the texts "nan", "inf", "-inf".
+needs nothing, each line is written before `log` returns, it can be continued, and a crash costs the last line at most.
+JSON has no NaN and no infinity, the records that matter most; here they are the texts "nan", "inf", "-inf". Left out:
+pictures, system metrics, comparing runs.
 """
 
 from __future__ import annotations
@@ -23,11 +27,11 @@ KINDS = ("numbers", "text", "config")
 
 @dataclass(frozen=True)
 class Record:
-    """What one call logged. step: of numbers, else None. values: by name."""
+    """What one call logged."""
 
-    kind: str
-    step: int | None
-    values: dict
+    kind: str  # one of KINDS
+    step: int | None  # of numbers, else None
+    values: dict  # by name
 
     def __eq__(self, other) -> bool:
         """NaN equals NaN here: a record that was read back is the record that was written."""
@@ -42,23 +46,24 @@ def _key(record: Record) -> tuple:
 
 
 class Tracker:
-    """Sends every record to all backends, in their order. A context manager: it closes them also after an error."""
+    """Sends every record to all backends, in their order. As a context manager it closes them, also after an error."""
 
     def __init__(self, *backends):
         self.backends = backends
 
     def log(self, step: int, /, **numbers: float) -> None:
-        """Numbers of one step. Tensors of one element are asked for their value, which waits for the device.
+        """Log numbers of one step. A tensor of one element is asked for its value, which waits for the device.
 
-        Raises TypeError for what is no number; nothing is logged then.
+        Raises TypeError for a value that is not a number; nothing is logged then.
         """
-        self._send(Record("numbers", int(step), {name: number(name, x) for name, x in numbers.items()}))
+        values = {name: number(name, x) for name, x in numbers.items()}
+        self._send(Record("numbers", int(step), values))
 
     def text(self, name: str, value: str) -> None:
         self._send(Record("text", None, {name: str(value)}))
 
     def config(self, /, **values) -> None:
-        """Settings of the run: anything that JSON can hold.
+        """Log settings of the run: anything that JSON can hold.
 
         Raises TypeError for what it cannot hold; nothing is logged then.
         """
@@ -73,7 +78,7 @@ class Tracker:
             backend.write(record)
 
     def close(self) -> None:
-        """Close all; an error of one keeps the others from nothing, and is raised at the end."""
+        """Close all backends. If one fails the others are still closed, then the first error is raised."""
         errors = []
         for backend in self.backends:
             try:
@@ -91,10 +96,10 @@ class Tracker:
 
 
 def number(name: str, value) -> int | float:
-    """An int or a float of Python, from any number or tensor of one element."""
+    """Python's int or float, from any number or tensor of one element. Raises TypeError for anything else."""
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # True is an int for Python
         raise TypeError(
             f"{name} must be a number, got {type(value).__name__} {value!r}. Use text() for words, config() for "
             "settings."
@@ -103,10 +108,10 @@ def number(name: str, value) -> int | float:
 
 
 class Jsonl:
-    """A file of one record a line; continued if it is there.
+    """A file of one record per line; an existing file is continued.
 
-    A last line that a crash cut off goes to `path` + ".damaged" when the file is opened: it is kept, and the lines
-    after it are whole again. Raises ValueError if an earlier line is damaged, since then it is no such file.
+    A last line that a crash cut off is moved to `path` + ".damaged" when the file is opened, so that the lines after it
+    are whole again. Raises ValueError if an earlier line is damaged, since then it is not such a file.
     """
 
     def __init__(self, path: str | Path):
@@ -117,7 +122,7 @@ class Jsonl:
 
     def write(self, record: Record) -> None:
         self.file.write(encode(record) + "\n")
-        self.file.flush()
+        self.file.flush()  # a crash of this program then costs nothing
 
     def close(self) -> None:
         self.file.close()
@@ -132,19 +137,20 @@ def encode(record: Record) -> str:
 
 
 def decode(line: str) -> Record:
-    """Raises ValueError if the line is no record."""
+    """The record of a line. Raises ValueError if the line is not a record."""
     found = json.loads(line)
-    fields = set(found) if isinstance(found, dict) else set()
-    if (
-        fields != {"kind", "step", "values"}
-        or found["kind"] not in KINDS
-        or type(found["values"]) is not dict
-    ):
+    if not _is_record(found):
         raise ValueError(f"expected an object with kind, step and values; got {line[:60]!r}.")
     values = found["values"]
     if found["kind"] == "numbers":
         values = {name: float(x) if isinstance(x, str) else x for name, x in values.items()}
     return Record(found["kind"], found["step"], values)
+
+
+def _is_record(found) -> bool:
+    if not isinstance(found, dict) or set(found) != {"kind", "step", "values"}:
+        return False
+    return found["kind"] in KINDS and type(found["values"]) is dict
 
 
 def read(path: str | Path) -> list[Record]:
@@ -156,7 +162,7 @@ def read(path: str | Path) -> list[Record]:
 
 
 def set_damage_aside(path: Path) -> bytes:
-    """Move a damaged last line to `path` + ".damaged"; returns it, empty if the file is whole or not there."""
+    """Move a damaged last line to `path` + ".damaged"; returns it, b"" if the file is whole or does not exist."""
     if not path.exists():
         return b""
     _, damage = _parse(path)
@@ -169,7 +175,8 @@ def set_damage_aside(path: Path) -> bytes:
 
 def _parse(path: Path) -> tuple[list[Record], bytes]:
     """(records, the bytes of a damaged end). A line without its newline was not finished, even if it parses."""
-    lines, records = path.read_bytes().splitlines(keepends=True), []
+    lines = path.read_bytes().splitlines(keepends=True)
+    records = []
     for number, line in enumerate(lines, start=1):
         try:
             if not line.endswith(b"\n"):
@@ -178,6 +185,8 @@ def _parse(path: Path) -> tuple[list[Record], bytes]:
         except ValueError as error:
             if number == len(lines):
                 return records, line
-            raise ValueError(f"{path}, line {number} is damaged: {error} It is not the last line, so the file was not "
-                             "cut off by a crash; mend or remove it.") from error  # fmt: skip
+            raise ValueError(
+                f"{path}, line {number} is damaged: {error} It is not the last line, so the file was not cut off by a "
+                "crash; repair or remove it."
+            ) from error
     return records, b""

@@ -50,7 +50,7 @@ def test_every_row_of_the_tables_has_a_source_and_a_year():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"utilisation": 80}, "utilisation is a share from 0 to 1; got 80"),
+        ({"utilisation": 80}, "utilisation must be a share from 0 to 1; got 80"),
         ({"watts": -1}, "watts must be a finite number of 0 or more"),
         ({"seconds": float("nan")}, "seconds must be a finite"),
         ({"seconds": float("inf")}, "seconds must be a finite"),

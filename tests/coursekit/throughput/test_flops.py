@@ -157,7 +157,7 @@ def test_mfu_by_hand():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"batch": 0}, "batch and length are 1 or more"),
+        ({"batch": 0}, "batch and length must be 1 or more"),
         ({"lora": Adapters(0, frozenset({"q_proj"}))}, "rank 1 or more"),
         ({"lora": Adapters(4, frozenset({"query"}))}, "targets among down_proj, gate_proj"),
     ],
@@ -170,7 +170,7 @@ def test_impossible_sizes_get_a_sentence(arguments, words):
 def test_an_unknown_architecture_is_refused():
     from transformers import BertConfig
 
-    with pytest.raises(ValueError, match="no rule to count 'bert'; there is one for gpt2, llama"):
+    with pytest.raises(ValueError, match="no rule to count 'bert'; the known ones are gpt2, llama"):
         Shape.of(BertConfig())
 
 

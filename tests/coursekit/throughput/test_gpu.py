@@ -60,7 +60,7 @@ def test_what_a_card_does_not_tell_is_none(nvml):
 
 
 def test_no_driver_no_card_no_package_are_sentences(nvml, monkeypatch):
-    with pytest.raises(gpu.NoGpu, match="NVIDIA driver is there, but no GPU"):
+    with pytest.raises(gpu.NoGpu, match="NVIDIA driver is installed, but there is no GPU"):
         nvml(count=0)
         gpu.read()
     module = nvml()

@@ -169,7 +169,7 @@ def test_rows_are_within_the_proven_bound(lengths):
 
 def test_long_texts_are_refused_or_split(rows):
     long = (list(range(1, 8)), list(range(1, 8)))
-    with pytest.raises(ValueError, match="text 1 has 7 tokens, a row holds 1 to 5"):
+    with pytest.raises(ValueError, match="text 1 has 7 tokens; a row holds 1 to 5"):
         packed_batch([([1], [1]), long], 5)
     assert [ids for ids, _ in split(long, 3)] == [[1, 2, 3], [4, 5, 6], [7]]
     batch = packed_batch([long], 5, too_long="split")

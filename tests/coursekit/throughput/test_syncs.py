@@ -119,7 +119,7 @@ def test_the_profiler_counts_the_same_numbers():
 
 
 def test_a_row_reads_as_a_sentence():
-    assert str(Sync("a/train.py", 12, "item", 0.5)) == "train.py:12  item  0.5 a step"
+    assert str(Sync("a/train.py", 12, "item", 0.5)) == "train.py:12  item  0.5 per step"
 
 
 @pytest.mark.gpu
