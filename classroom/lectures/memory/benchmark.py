@@ -1,10 +1,10 @@
-"""Lecture 3: 8-bit states and what they cost in time, against bitsandbytes, torchao and torch.
+"""Measure lecture 3: the time that 8-bit states cost, against bitsandbytes, torchao and torch.
 
     python -m classroom.lectures.memory.benchmark            tables on the screen, a minute
     python -m classroom.lectures.memory.benchmark --write    and into benchmarks/results/memory.md
 
-Each section is a function that yields races. Inputs are the same for all contestants of a race; results are compared
-before anything is timed. Quantising and dequantising make new tensors, as the peers do; steps work in place.
+Each section is a function that yields races. All contestants of a race have the same inputs, and results are compared
+before anything is timed. Quantising and dequantising make new tensors, as in the other libraries; steps work in place.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 import torch
 from torch import Tensor
 
+from classroom.models import finetune, task
+from classroom.models.load import load
 from classroom.records.race import HEADER, Race, environment, rows, run
 from coursekit.optim.adafactor import Adafactor
 from coursekit.optim.adamw import AdamW
@@ -32,7 +35,7 @@ SIZES = (1 << 20, 1 << 22, 1 << 24)
 
 
 def quantize_races() -> Iterator[Race]:
-    """Block-wise 8 bits, block 256, there and back."""
+    """Block-wise 8 bits, block 256: quantise and dequantise."""
     from bitsandbytes import functional as theirs
 
     code = dynamic_map()
@@ -43,24 +46,23 @@ def quantize_races() -> Iterator[Race]:
         assert (codes == other[0]).float().mean() > 0.998, "codes differ by more than its kernel's errors"
         back = theirs.dequantize_blockwise(codes, absmax=absmax, code=code, blocksize=256)
         assert torch.equal(dequantize(codes, absmax), back), "numbers differ: nothing is timed"
-        contestants = {
-            "ours": lambda x=x: quantize(x),
-            "bitsandbytes": lambda x=x: theirs.quantize_blockwise(x, code=code, blocksize=256),
+        quantizers = {
+            "ours": partial(quantize, x),
+            "bitsandbytes": partial(theirs.quantize_blockwise, x, code=code, blocksize=256),
             "copy_": copying([x]),
         }
-        yield Race("quantise", elements, contestants, {"bitsandbytes": 3})
-        contestants = {
-            "ours": lambda codes=codes, absmax=absmax: dequantize(codes, absmax),
-            "bitsandbytes": lambda codes=codes, absmax=absmax: theirs.dequantize_blockwise(
-                codes, absmax=absmax, code=code, blocksize=256
-            ),
+        yield Race("quantise", elements, quantizers, {"bitsandbytes": 3})
+        dequantize_theirs = partial(theirs.dequantize_blockwise, absmax=absmax, code=code, blocksize=256)
+        dequantizers = {
+            "ours": partial(dequantize, codes, absmax),
+            "bitsandbytes": partial(dequantize_theirs, codes),
             "copy_": copying([x]),
         }
-        yield Race("dequantise", elements, contestants)
+        yield Race("dequantise", elements, dequantizers)
 
 
 def step_races() -> Iterator[Race]:
-    """One step of the 8-bit AdamW, of its peers and of what it is compared with, on one tensor and on a model."""
+    """One step of the 8-bit AdamW, of other libraries' and of 32-bit optimizers, on one tensor and on a model."""
     for elements in SIZES:
         yield step_race("step, one tensor", [torch.Size([elements])])
     yield step_race("step, tiny", shapes_of_tiny())
@@ -73,9 +75,9 @@ def step_race(task: str, shapes: list[torch.Size]) -> Race:
         "ours": AdamW8bit,
         "bitsandbytes": bitsandbytes.optim.AdamW8bit,
         "AdamW, plain": AdamW,
-        "AdamW, torch foreach": lambda parameters: torch.optim.AdamW(parameters, foreach=True),
-        "AdamW, torch fused": lambda parameters: torch.optim.AdamW(parameters, fused=True),
-        "AdamW, paged": lambda parameters: PagedAdamW(parameters, budget_bytes=3 << 18),
+        "AdamW, torch foreach": partial(torch.optim.AdamW, foreach=True),
+        "AdamW, torch fused": partial(torch.optim.AdamW, fused=True),
+        "AdamW, paged": partial(PagedAdamW, budget_bytes=3 << 18),
         "Adafactor": Adafactor,
     }
     parameters = {name: parameters_with_gradients(shapes) for name in makers}
@@ -93,7 +95,7 @@ def step_race(task: str, shapes: list[torch.Size]) -> Race:
 
 
 def torchao_race() -> Race:
-    """torchao's AdamW8bit, eager; it is meant for torch.compile, which compiles for longer than this race takes."""
+    """torchao's AdamW8bit, eager. It is meant for torch.compile, but compiling takes longer than this race."""
     from torchao.optim import AdamW8bit as TorchaoAdamW8bit
 
     shapes = [torch.Size([1 << 20])]
@@ -110,7 +112,7 @@ def torchao_race() -> Race:
 
 
 def parameters_with_gradients(shapes: list[torch.Size]) -> list[Tensor]:
-    """The same for every call."""
+    """Parameters with gradients, the same at every call."""
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
     for p in parameters:
@@ -119,21 +121,20 @@ def parameters_with_gradients(shapes: list[torch.Size]) -> list[Tensor]:
 
 
 def copying(tensors: list[Tensor]):
+    """A call that copies all tensors once: the least time in which memory can be read and written."""
     target = [torch.empty_like(tensor) for tensor in tensors]
     sources = [tensor.detach() for tensor in tensors]
     return lambda: torch._foreach_copy_(target, sources)
 
 
 def shapes_of_tiny() -> list[torch.Size]:
-    from classroom.models.load import load
-
     model, _ = load("tiny", device="cpu")
     return [p.shape for p in model.parameters()]
 
 
 def bytes_table() -> list[str]:
     """Bytes of optimizer state of the embedded model, measured after one step."""
-    lines = ["| optimizer, tiny | bytes of state | a parameter |", "|---|---|---|"]
+    lines = ["| optimizer, tiny | bytes of state | per parameter |", "|---|---|---|"]
     for make in (AdamW, AdamW8bit, Adafactor):
         parameters = parameters_with_gradients(shapes_of_tiny())
         optimizer = make(parameters)
@@ -144,11 +145,8 @@ def bytes_table() -> list[str]:
 
 
 def deviation_table(steps: int = 30) -> list[str]:
-    """How far the 8-bit weights of the embedded model are from torch's AdamW, on the gradients of the latter's run."""
+    """How far the 8-bit weights of the embedded model are from torch's AdamW, on the gradients of that run."""
     import bitsandbytes
-
-    from classroom.models import finetune, task
-    from classroom.models.load import load
 
     model, tokenizer = load("tiny", device="cpu")
     makers = {"ours": AdamW8bit, "bitsandbytes": bitsandbytes.optim.AdamW8bit}

@@ -1,11 +1,11 @@
-"""Lecture 3: the error of the planned peak, ours and others', against the allocator and against torch's MemTracker.
+"""Measure lecture 3: the error of the planned peak, ours and others', against the allocator and torch's MemTracker.
 
     python -m classroom.lectures.memory.planner_benchmark            tables on the screen, a few minutes
     python -m classroom.lectures.memory.planner_benchmark --write    and into benchmarks/results/planner.md
 
 The embedded model really runs; the allocator's events are the truth. Whole models of the hub run on fake tensors, which
-have shapes and no memory, under `torch.distributed._tools.mem_tracker.MemTracker`. Others' formulas stand in the same
-rows. No weights are needed, no network.
+have shapes and no memory, under `torch.distributed._tools.mem_tracker.MemTracker`. The formulas of others are in the
+same rows. This needs neither weights nor a network.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from coursekit.memory.planner import Plan, estimate
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results" / "planner.md"
 SHAPES = ((1, 128), (4, 256), (2, 1024))
 HUB = ("gpt2", "smollm2-135m", "qwen2-0.5b", "qwen3-0.6b", "llama-3.2-1b")
-LARGE = ("phi-3-mini", "mistral-7b", "llama-3-8b")  # one shape each: the tracker takes a minute for a model
+LARGE = ("phi-3-mini", "mistral-7b", "llama-3-8b")  # one shape each: the tracker takes a minute per model
 HEADER = "| truth | plan | measured, bytes | ours, error % | " + " | ".join(FORMULAS) + " |"
 
 
 def row(truth: str, name: str, plan: Plan, peak: int) -> str:
+    """One line of the table: what measured the peak, the plan, the peak, and everyone's error in percent."""
     ours = 100 * (estimate(plan).peak_bytes / peak - 1)
-    others = [
-        f"{100 * (formula(plan) / peak - 1):+.0f}" if not plan.lora_rank else ""
-        for formula in FORMULAS.values()
-    ]
+    others = [f"{100 * (formula(plan) / peak - 1):+.0f}" for formula in FORMULAS.values()]
+    if plan.lora_rank:  # the formulas know no adapters
+        others = [""] * len(FORMULAS)
     return f"| {truth} | {name} | {peak:,} | {ours:+.4f} | {' | '.join(others)} |"
 
 
@@ -90,7 +90,7 @@ def run(plan: Plan) -> int:
 
 
 def hub() -> Iterator[str]:
-    """Whole models on fake tensors: FP32, BF16, and checkpointed, in turn."""
+    """Whole models on fake tensors: FP32, BF16 and checkpointed in rotation."""
     for number, name in enumerate(HUB):
         for shape, (batch, sequence) in enumerate(SHAPES):
             kind = ("fp32", "bf16", "checkpointed")[(number + shape) % 3]
@@ -102,7 +102,7 @@ def hub() -> Iterator[str]:
 
 
 def track(name: str, batch: int, sequence: int, kind: str) -> tuple[int, Plan]:
-    """(peak by MemTracker, the plan). Dropout is off: on a CPU it would switch GPT-2's fused attention off too."""
+    """(peak by MemTracker, the plan). Dropout is off: on a CPU it would also switch off GPT-2's fused attention."""
     from torch._subclasses import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
@@ -120,7 +120,7 @@ def track(name: str, batch: int, sequence: int, kind: str) -> tuple[int, Plan]:
         tracker = MemTracker()
         tracker.track_external(model, optimizer, ids, labels)
         with tracker:
-            for _ in range(2):  # the first step makes the states
+            for _ in range(2):  # the first step creates the states
                 tracker.reset_mod_stats()
                 model(input_ids=ids, labels=labels).loss.backward()
                 optimizer.step()
@@ -134,20 +134,20 @@ def track(name: str, batch: int, sequence: int, kind: str) -> tuple[int, Plan]:
 
 
 def speed() -> str:
-    """Milliseconds of CPU time of an estimate and of a verdict with its ways out: the median over all presets."""
+    """A sentence with the CPU time of an estimate and of a verdict with its ways out, over all presets."""
     plans = [Plan(name, sequence=1024, checkpointing=True) for name in presets()]
     estimates = sorted(milliseconds(partial(estimate, plan)) for plan in plans)
     verdicts = sorted(milliseconds(partial(fits, plan, 4)) for plan in plans)
     many = Plan(replace(architecture_of("llama-3-8b"), layers=10_000), sequence=1024)
     return (
-        f"An estimate takes {median(estimates):.1f} ms in the median of {len(plans)} presets, {estimates[-1]:.1f} at "
-        f"most; the verdict on a card of 4 GB with all ways out {median(verdicts):.0f} ms, {verdicts[-1]:.0f} at most; "
-        f"of a model of 10,000 layers {milliseconds(partial(fits, many, 4)):.0f} ms."
+        f"An estimate takes {median(estimates):.1f} ms in the median of {len(plans)} presets, at most "
+        f"{estimates[-1]:.1f}; the verdict on a card of 4 GB with all ways out {median(verdicts):.0f} ms, at most "
+        f"{verdicts[-1]:.0f}; for a model of 10,000 layers {milliseconds(partial(fits, many, 4)):.0f} ms."
     )
 
 
 def milliseconds(function) -> float:
-    """CPU time of the second call: the first also reads the presets."""
+    """CPU time of the second call; the first also reads the presets."""
     function()
     start = time.process_time()
     function()
