@@ -1,10 +1,10 @@
-"""One look for every figure: readable on light and on dark, in print, without colour, and without eyes.
+"""Give every figure one look: readable on light and on dark, in print, without colour, and without sight.
 
-Matplotlib draws with fixed colours: Okabe and Ito's eight, told apart by people with any colour vision, plus
-soft ink, grid and panel. `picture` then makes each of them a CSS variable inside the SVG, so the reader's
-light or dark setting picks the shade; the shades reach a contrast of 4.5 against the panel, so they may carry
-text. A colour outside the palette is refused, because it would not follow. Series also differ by line style,
-marker or hatch.
+Matplotlib draws with fixed colours: Okabe and Ito's eight, which people with any colour vision can tell apart, plus
+soft ink, grid and panel. `picture` then makes each of them a CSS variable inside the SVG, so the reader's light or dark
+setting picks the shade; each shade has a contrast of at least 4.5 against the panel, so text may use it. A colour
+outside the palette is refused, because it could not follow the setting. Series also differ by line style, marker or
+hatch.
 
 The same figure gives the same bytes: no date, a fixed salt, letters as outlines of the font that ships with
 matplotlib.
@@ -49,7 +49,7 @@ PRESETS = {"notebook": (8.4, 3.9, 10.5, 1.8), "slide": (11.46, 5.42, 16, 2.8)}
 
 
 def rc(preset: str = "notebook") -> dict:
-    """Matplotlib's settings for a preset. Raises ValueError for an unknown one."""
+    """Return matplotlib's settings for a preset. Raises ValueError for an unknown one."""
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
     width, height, text, line = PRESETS[preset]
@@ -74,25 +74,24 @@ def rc(preset: str = "notebook") -> dict:
 
 
 def _cycle():
-    colours = [
-        OKABE_ITO[n] for n in ("blue", "vermillion", "green", "purple", "orange", "ink", "sky", "yellow")
-    ]
+    names = ("blue", "vermillion", "green", "purple", "orange", "ink", "sky", "yellow")
+    colours = [OKABE_ITO[name] for name in names]
     return mpl.cycler(color=colours) + mpl.cycler(linestyle=LINES)
 
 
 @contextmanager
 def style(preset: str = "notebook") -> Iterator[None]:
-    """Everything drawn inside gets the look of the course; `preset` is a key of PRESETS.
+    """Give everything drawn inside the look of the course; `preset` is a key of PRESETS.
 
-    Matplotlib makes tick labels when it first draws, so a figure that is drawn later, outside, gets the look
-    of that place: call `fig.draw_without_rendering()` before leaving, as `styled` does.
+    Matplotlib makes tick labels when it first draws, so a figure that is first drawn outside does not get this look:
+    call `fig.draw_without_rendering()` before leaving, as `styled` does.
     """
     with mpl.rc_context(rc(preset)):
         yield
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: the function draws in the course's style and takes two more arguments.
+    """Decorate a drawing function: it draws in the course's style and takes two more arguments.
 
     preset  "notebook" or "slide"
     title   the finding, in a sentence: the same as the second argument of `show`
@@ -115,7 +114,7 @@ def _entitle(fig: Figure, title: str) -> None:
 
 
 def canvas(rows: int = 1, columns: int = 1, height: float = 1.0, **kwargs):
-    """(figure, axes) as `pyplot.subplots`, but known to nobody else; `height` in parts of the preset's."""
+    """Return (figure, axes) as `pyplot.subplots` does, but outside pyplot; `height` is a factor of the preset's."""
     width, full = mpl.rcParams["figure.figsize"]
     fig = Figure(figsize=(width, full * height))
     return fig, fig.subplots(rows, columns, **kwargs)
@@ -155,11 +154,11 @@ def show(fig: Figure, finding: str = "", *, alt: str | None = None) -> None:
 
 
 def picture(fig: Figure, alt: str | None = None) -> Picture:
-    """The figure as a Picture. Raises ValueError without alt text, or if a colour is not in the palette."""
+    """Make a Picture of the figure. Raises ValueError without alt text, or if a colour is not in the palette."""
     alt = (fig.get_label() if alt is None else alt).strip()
     if not alt:
         raise ValueError(
-            "a figure needs alt text, got none. Say in a sentence what it shows: show(fig, alt='...')."
+            "got a figure without alt text. Say in a sentence what it shows: show(fig, alt='...')."
         )
     buffer = io.StringIO()
     with style():
@@ -176,7 +175,7 @@ def _close(fig: Figure) -> None:
 
 
 def _finish(svg: str, alt: str) -> str:
-    """Matplotlib's SVG, made to stand in a page with others, to follow light and dark, and described."""
+    """Make matplotlib's SVG fit for a page with others: own ids, colours that follow light and dark, alt text."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>\*\{(.*?)\}</style>", rf"<style>{_css()}.ckfig *{{\1}}</style>", svg, count=1)
@@ -193,7 +192,7 @@ def _css() -> str:
     light, dark = ("".join(f"--fig-{name}:{shades[k]};" for name, shades in SHADES.items()) for k in (1, 2))
     return (
         f".ckfig{{{light}}}@media (prefers-color-scheme:dark){{.ckfig{{{dark}}}}}"
-        # where the page names its theme, that wins over the system's
+        # the theme that the page names wins over the system's
         f'body[data-jp-theme-light="true"] .ckfig{{{light}}}'
         f'body[data-jp-theme-light="false"] .ckfig{{{dark}}}'
     )
@@ -212,9 +211,15 @@ def _as_variable(match: re.Match) -> str:
 
 
 def _own_ids(svg: str) -> str:
-    """Ids that nothing refers to go; the others get a prefix, since an id must be unique in a page."""
-    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg))
-    used = {a or b for a, b in used}
+    """Remove ids that nothing refers to; give the others a prefix, since an id must be unique in a page."""
+    found = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)
+    used = {by_href or by_url for by_href, by_url in found}
     prefix = hashlib.sha256(svg.encode()).hexdigest()[:8]
-    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", svg)
+
+    def prefixed(match: re.Match) -> str:
+        if match[1] not in used:
+            return ""
+        return f' id="{prefix}-{match[1]}"'
+
+    svg = re.sub(r' id="([^"]+)"', prefixed, svg)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)

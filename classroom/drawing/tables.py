@@ -1,4 +1,4 @@
-"""Tables and bit strips of the deck of lecture 1, as Markdown and as HTML for the slide theme."""
+"""Write the tables and bit strips of the slides, as Markdown and as HTML for the slide theme."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HARDWARE = (
 
 
 def sci(value: float, digits: int = 3) -> str:
-    """A number as people write it: 5.96 × 10⁻⁸; plain where no power of ten is needed.
+    """Write a number as people do: 5.96 × 10⁻⁸, or plain where no power of ten is needed.
 
     >>> sci(5.9604644775390625e-08)
     '5.96 × 10⁻⁸'
@@ -41,13 +41,13 @@ def sci(value: float, digits: int = 3) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, first column left, the others right."""
+    """Write a Markdown table, the first column left-aligned, the others right-aligned."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def bits_html(code: int, fmt: FloatSpec) -> str:
-    """The bits of a code as coloured boxes, field by field, with names."""
+    """Write the bits of a code as coloured boxes, field by field, with the names of the fields."""
     sign, exponent, mantissa = scalar.bit_string(code, fmt).split(" ")
     parts = (("s", "sign", sign), ("e", "exponent", exponent), ("m", "mantissa", mantissa))
     fields = "".join(_field(letter, name, bits) for letter, name, bits in parts)
@@ -61,6 +61,7 @@ def _field(letter: str, name: str, bits: str) -> str:
 
 
 def format_table(formats: Sequence[FloatSpec]) -> str:
+    """A row per format: bits, largest, smallest normal and smallest number, distance from 1 to the next number."""
     head = ("format", "bits", "largest", "smallest normal", "smallest", "step at one")
     rows = [
         (f"**{f.name}**", f.bits, sci(f.max), sci(f.min_normal), sci(f.min_subnormal), sci(f.eps))
@@ -70,35 +71,29 @@ def format_table(formats: Sequence[FloatSpec]) -> str:
 
 
 def rounding_table(values: Sequence[float], kept: Mapping[str, Sequence[float]]) -> str:
-    """A row per value, a column per format: what is left of it; zeros stand out."""
-    rows = [
-        (sci(float(v)), *(ZERO if column[k] == 0 else sci(column[k]) for column in kept.values()))
-        for k, v in enumerate(values)
-    ]
+    """A row per value, a column per format: what the format stores; zeros are marked."""
+    rows = [(sci(float(v)), *(_kept(column[k]) for column in kept.values())) for k, v in enumerate(values)]
     return markdown_table(("value", *kept), rows)
 
 
+def _kept(value: float) -> str:
+    return ZERO if value == 0 else sci(value)
+
+
 def fp8_table(*formats: FloatSpec) -> str:
+    """A row per format: its limits, whether it has infinity, and how many codes are NaN."""
     head = ("", "largest", "smallest", "step at one", "infinity", "codes that are NaN")
-    rows = [
-        (
-            f"**{f.name}**",
-            sci(f.max),
-            sci(f.min_subnormal),
-            f"{f.eps:g}",
-            "no" if f.inf_code is None else "yes",
-            _nans(f),
-        )
-        for f in formats
-    ]
-    return markdown_table(head, rows)
+    return markdown_table(head, [_fp8_row(f) for f in formats])
 
 
-def _nans(fmt: FloatSpec) -> int:
-    return sum(math.isnan(value) for value in scalar.all_values(fmt))
+def _fp8_row(f: FloatSpec) -> tuple[object, ...]:
+    infinity = "no" if f.inf_code is None else "yes"
+    nans = sum(math.isnan(value) for value in scalar.all_values(f))
+    return f"**{f.name}**", sci(f.max), sci(f.min_subnormal), f"{f.eps:g}", infinity, nans
 
 
 def block_table(blocks: Sequence[BlockSpec]) -> str:
+    """A row per block format: element, elements per block, scale, bits per element with the scale."""
     head = ("", "element", "block", "scale", "bits per element")
     return markdown_table(head, [_block_row(b) for b in blocks])
 
@@ -109,4 +104,5 @@ def _block_row(b: BlockSpec) -> tuple[str, ...]:
 
 
 def hardware_table() -> str:
+    """A row per GPU of HARDWARE: the formats in which its matrix units compute."""
     return markdown_table(("", "FP16", "BF16", "FP8", "4-bit and 6-bit blocks", "INT8"), HARDWARE)

@@ -1,4 +1,4 @@
-"""Curves of a training run."""
+"""Draw the loss of a training run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from classroom.drawing.style import OKABE_ITO, canvas, styled
 
 @styled
 def loss_curve(losses: Sequence[float], total: int) -> Figure:
-    """The loss of every step and its running mean, on a logarithmic axis as long as the whole run."""
+    """Plot the loss of every step and its running mean on a logarithmic axis; `total` steps are the whole run."""
     figure, ax = canvas(height=0.75)
     steps = np.arange(1, len(losses) + 1)
-    ax.plot(
-        steps, losses, color=OKABE_ITO["sky"], linestyle="-", linewidth=0.8, alpha=0.7, label="every step"
-    )
+    thin = {"color": OKABE_ITO["sky"], "linestyle": "-", "linewidth": 0.8, "alpha": 0.7}
+    ax.plot(steps, losses, label="every step", **thin)
     mean = smooth(losses, window=max(5, total // 25))
     ax.plot(steps, mean, color=OKABE_ITO["blue"], linestyle="-", label="running mean")
     ax.set(xlim=(0, total), xlabel="step", ylabel="loss", yscale="log")
@@ -31,7 +30,7 @@ def loss_curve(losses: Sequence[float], total: int) -> Figure:
 
 
 def smooth(losses: Sequence[float], window: int = 25) -> np.ndarray:
-    """Mean of the last `window` losses, of fewer at the start: float64 [steps]."""
+    """Average each loss with those before it, `window` in all, fewer at the start: [steps] -> float64 [steps]."""
     sums = np.cumsum(np.insert(np.asarray(losses, dtype=float), 0, 0.0))
     ends = np.arange(1, len(losses) + 1)
     starts = np.maximum(ends - window, 0)

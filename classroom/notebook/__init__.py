@@ -1,6 +1,6 @@
-"""What a cell of a notebook calls; `classroom` hands the names on.
+"""The functions that the cells of a notebook call; `classroom` hands their names on.
 
-predict  a guess noted before the answer is shown
-show     source, one line of comparison, a takeaway, a budget
-live     a loss curve that grows while a model trains
+predict  note a guess before the answer is shown
+show     show source, one line of comparison, a takeaway, a budget
+live     draw a loss curve that grows while a model trains
 """

@@ -1,10 +1,10 @@
-"""A loss curve that grows while a model trains, under a progress bar.
+"""Draw a loss curve that grows while a model trains, under a progress bar.
 
     plot = LossPlot(run.steps, run.history)
     if not run.go(on_step=plot):
         plot.stopped()
 
-A run that was stopped and goes on brings its history along, so the curve goes on as well.
+A run that was stopped keeps its history; pass it to the new plot, and the curve continues.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from coursekit.training import Step
 
 
 class LossPlot:
-    """Call it with every Step; it draws the first one, then at most once in `every` seconds, and the last one.
+    """Draw the first Step it is called with, then at most one every `every` seconds, and the last one.
 
     total    steps of the whole run
-    history  the steps that were done before, if the run was stopped and goes on
+    history  the steps done before, if the run was stopped and continues
 
-    In a notebook one picture is replaced by the next; elsewhere a line is printed at the end.
+    In a notebook each picture replaces the one before; elsewhere a line is printed at the end.
     """
 
     def __init__(self, total: int, history: Sequence[Step] = (), every: float = 1.0):
-        self.total, self.every = total, every
+        self.total = total
+        self.every = every
         self.losses = [step.loss for step in history]
         self._before = len(self.losses)
-        self.started, self.drawn = time.monotonic(), float("-inf")
+        self.started = time.monotonic()
+        self.drawn = float("-inf")
         self._handle = None
 
     def __call__(self, step: Step) -> None:
@@ -39,7 +41,7 @@ class LossPlot:
         now = time.monotonic()
         if now - self.drawn >= self.every or step.number == self.total:
             self._show(step.number, self.words(step.number, now - self.started))
-            self.drawn = time.monotonic()  # after drawing: a slow machine must find time to train in between
+            self.drawn = time.monotonic()  # after drawing, or a slow machine would draw all the time
 
     def stopped(self) -> None:
         """Show where the run was stopped, and what to do."""
@@ -47,8 +49,9 @@ class LossPlot:
         self._show(number, f"Stopped after step {number:,} of {self.total:,}. Run this cell again to go on.")
 
     def words(self, number: int, seconds: float) -> str:
-        """Where the run is, and how long it will still take at this pace."""
-        loss, done = self.losses[-1], len(self.losses) - self._before
+        """Say where the run is, and how long it will still take at this pace."""
+        loss = self.losses[-1]
+        done = len(self.losses) - self._before
         if number >= self.total:
             return f"{done:,} steps in {seconds:.0f} s. The loss is {loss:.3f}."
         left = seconds / done * (self.total - number)
@@ -70,7 +73,7 @@ class LossPlot:
 
 @dataclass(frozen=True)
 class View:
-    """What is displayed at one moment."""
+    """Hold what is displayed at one moment: a sentence, a progress bar, a curve."""
 
     words: str
     number: int
@@ -89,6 +92,7 @@ class View:
 
 
 def curve(losses: Sequence[float], total: int) -> str:
+    """Draw the loss curve as SVG."""
     from classroom.drawing.style import picture
     from classroom.drawing.training import loss_curve
 

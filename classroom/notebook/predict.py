@@ -1,9 +1,9 @@
-"""Predict a number before the machine says it: the guess is noted, then compared with the answer.
+"""Note a guess before the machine computes the number, then compare it with the answer.
 
     p = predict("Largest finite FP16 number", ...)     # replace the three dots by a guess
     p.reveal(65504)
 
-A wrong guess costs nothing and is the point: the gap between guess and answer is what there is to learn.
+A wrong guess costs nothing: the distance between guess and answer shows what there is to learn.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from classroom.checking.card import Card, Paragraph, Table, display
 NOT_YET = (
     "Replace the three dots by a number, whatever you believe now, and run this cell before the next one."
 )
+NO_GUESS = "No guess this time. Next time write one first: you remember a surprise better than a number you only read."
 MOST_BITS = 10_000  # Python refuses to print integers of more than 4,300 digits
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`guess` is None while the three dots still stand there."""
+    """Hold a guess; `guess` is None if the student left the three dots."""
 
     name: str
     guess: float | int | None
     unit: str = ""
 
     def reveal(self, value) -> None:
-        """Show a card with the guess, the answer and how far apart they are.
+        """Show a card with the guess, the answer and the distance between them.
 
         `value` may be anything that holds one number (int, float, numpy scalar, tensor of one element).
-        Raises TypeError if it holds none.
+        Raises TypeError for anything else.
         """
         display(self.card(_number(value, "the answer")))
 
@@ -41,60 +42,61 @@ class Prediction:
         said = "no guess" if self.guess is None else _with_unit(self.guess, self.unit)
         table = Table((("Your guess", said), ("Answer", _with_unit(answer, self.unit))))
         if self.guess is None:
-            return Card("todo", "Answer", self.name, (table, Paragraph(_no_guess_words())))
+            return Card("todo", "Answer", self.name, (table, Paragraph(NO_GUESS)))
         kind, words = distance(self.guess, answer, self.unit)
         return Card(kind, "Guess and answer", self.name, (table, Paragraph(words)))
 
     def _ipython_display_(self) -> None:
-        """Nothing: predict() has shown it already."""
+        """Show nothing: predict() has already shown the card."""
 
 
 def predict(name: str, guess, unit: str = "") -> Prediction:
-    """Note a guess and say so; `guess` is a number, or `...` while there is none.
+    """Note a guess and show it; `guess` is a number, or `...` if there is none yet.
 
-    Raises TypeError for anything else, with the way to write it.
+    Raises TypeError for anything else, and says how to write a number.
     """
-    prediction = Prediction(name, None if guess is ... else _number(guess, "the guess"), unit)
-    words = (
-        NOT_YET
-        if guess is ...
-        else f"Noted: {_with_unit(prediction.guess, unit)}. The next cell shows the answer."
-    )
-    display(Card("todo", "Predict", name + (f" ({unit})" if unit else ""), (Paragraph(words),)))
+    if guess is ...:
+        prediction = Prediction(name, None, unit)
+        words = NOT_YET
+    else:
+        prediction = Prediction(name, _number(guess, "the guess"), unit)
+        words = f"Noted: {_with_unit(prediction.guess, unit)}. The next cell shows the answer."
+    title = f"{name} ({unit})" if unit else name
+    display(Card("todo", "Predict", title, (Paragraph(words),)))
     return prediction
 
 
 def distance(guess: float, answer: float, unit: str = "") -> tuple[str, str]:
-    """(kind of card, one honest sentence) on how far the guess is from the answer.
+    """Return (kind of card, one sentence) on how far the guess is from the answer.
 
-    A ratio where both have the same sign and neither is 0 (sizes, ranges, speeds); a difference otherwise.
+    The distance is a ratio if both have the same sign and neither is 0 (sizes, ranges, speeds), else a difference.
     """
-    if guess == answer or (guess != guess and answer != answer):
+    both_nan = guess != guess and answer != answer  # only NaN differs from itself
+    if guess == answer or both_nan:
         return "pass", "Exactly right."
     if not (_is_finite(guess) and _is_finite(answer)):
-        return (
-            "note",
-            "One of the two is not a finite number, so there is no distance to state: think about why.",
-        )
+        words = "One of the two is not a finite number, so there is no distance to state: think about why."
+        return "note", words
     if guess == 0 or answer == 0 or (guess < 0) != (answer < 0):
         gap = _with_unit(_gap(guess, answer), unit)
-        return "note", f"You were {gap} too {'high' if guess > answer else 'low'}."
+        side = "high" if guess > answer else "low"
+        return "note", f"You were {gap} too {side}."
     return _ratio_words(guess, answer)
 
 
 def _gap(guess: float | int, answer: float | int) -> float | int:
     try:
         return abs(guess - answer)
-    except OverflowError:  # 10**400 is no float
+    except OverflowError:  # 10**400 does not fit into a float
         return max(abs(guess), abs(answer))
 
 
 def _is_finite(value: float | int) -> bool:
-    return isinstance(value, int) or math.isfinite(value)  # 10**400 is finite, but no float
+    return isinstance(value, int) or math.isfinite(value)  # math.isfinite cannot convert 10**400 to a float
 
 
 def _ratio_words(guess: float, answer: float) -> tuple[str, str]:
-    # logarithms, because 1e-40 / 1e300 and its like leave the range of a float
+    # logarithms, because quotients such as 1e-40 / 1e300 leave the range of a float
     ratio_log10 = math.log10(abs(guess)) - math.log10(abs(answer))
     side = "too large" if ratio_log10 > 0 else "too small"
     if answer < 0:
@@ -106,16 +108,8 @@ def _ratio_words(guess: float, answer: float) -> tuple[str, str]:
         return "note", f"Close: off by a factor of {factor:.3g}, {side}."
     if factor < 1000:
         return "note", f"Off by a factor of {factor:.3g}, {side}."
-    return (
-        "note",
-        f"Off by {abs(ratio_log10):.0f} powers of ten, {side}. Worth a minute: which step moved it so far?",
-    )
-
-
-def _no_guess_words() -> str:
-    return (
-        "No guess this time. Next time write one first: a surprise is remembered, a number only read is not."
-    )
+    powers = f"{abs(ratio_log10):.0f} powers of ten"
+    return "note", f"Off by {powers}, {side}. Take a minute: which step of your estimate was so far off?"
 
 
 def _number(value, what: str) -> float | int:
@@ -143,7 +137,7 @@ def _with_unit(value: float | int, unit: str) -> str:
 
 
 def format_number(value: float | int) -> str:
-    """A number for people: thousands separated, at most six significant digits, no needless `.0`."""
+    """Write a number for people: thousands separated, at most six significant digits, no unnecessary `.0`."""
     if isinstance(value, int):
         if value.bit_length() < MOST_BITS:
             return f"{value:,}"
@@ -151,6 +145,10 @@ def format_number(value: float | int) -> str:
         return f"about {sign}10^{round(math.log10(abs(value)))}"
     if not math.isfinite(value):
         return str(value)
+    if value == 0 and math.copysign(1, value) < 0:
+        return "-0"
     if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}" if value or math.copysign(1, value) > 0 else "-0"
-    return f"{value:,.6g}" if abs(value) >= 1e-4 else f"{value:.4g}"
+        return f"{int(value):,}"
+    if abs(value) < 1e-4:
+        return f"{value:.4g}"
+    return f"{value:,.6g}"

@@ -1,4 +1,4 @@
-"""What a notebook shows: source from the package, one line of comparison, a takeaway, a budget to beat."""
+"""Show source from the package, one line of comparison, a takeaway, a budget to beat."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from classroom.notebook.predict import format_number
 def show_source(obj) -> None:
     """Show the source of a function, class or module of the course, highlighted, with its file.
 
-    So longer code is never pasted into a notebook: what is shown is what runs.
-    Raises TypeError if Python keeps no source for `obj` (a number, a built-in function).
+    Longer code is never pasted into a notebook: the code shown is the code that runs.
+    Raises TypeError if `obj` has no Python source (a number, a built-in function).
     """
     display(source_card(obj))
 
 
 def source_card(obj) -> Card:
+    """Make the card that `show_source` shows. Raises TypeError as it does."""
     target = inspect.unwrap(obj) if callable(obj) else obj
     try:
         lines, _ = inspect.getsourcelines(target)
@@ -27,19 +28,15 @@ def source_card(obj) -> Card:
         raise TypeError(
             f"show_source shows functions, classes and modules written in Python; {obj!r} has no source."
         ) from error
-    source = (
-        inspect.cleandoc("\n" + "".join(lines))
-        if lines[0].startswith((" ", "\t"))
-        else "".join(lines).rstrip()
-    )
-    place = _relative_file(
-        target
-    )  # no line number: every edit above it would make the committed notebook stale
+    source = "".join(lines).rstrip()
+    if source.startswith((" ", "\t")):  # a method stands indented in its class
+        source = inspect.cleandoc("\n" + source)
+    place = _relative_file(target)  # no line number: an edit above would make the committed notebook stale
     return Card("note", "Source", place, (Code(source, _highlight(source)),))
 
 
 def _relative_file(obj) -> str:
-    """The file as the reader finds it: below the package's folder, never an absolute path of this machine."""
+    """Name the file as a reader finds it, below the package's folder, and without a path of this machine."""
     module = inspect.getmodule(obj)
     if module is None or module.__name__ == "__main__":
         return "this notebook"
@@ -47,7 +44,7 @@ def _relative_file(obj) -> str:
     return "/".join([*module.__name__.split(".")[:-1], os.path.basename(file)])
 
 
-# Pygments' token families, the class of the card's style each gets
+# Pygments' token family: its class in the style of the card
 TOKENS = {
     "Comment": "c",
     "Literal.String": "s",
@@ -61,7 +58,7 @@ TOKENS = {
 
 
 def _highlight(source: str) -> str:
-    """Highlighted HTML, or nothing where Pygments is missing (the card then shows plain text)."""
+    """Return highlighted HTML, or nothing if Pygments is missing (the card then shows plain text)."""
     try:
         from pygments.lexers import PythonLexer
     except ImportError:
@@ -72,17 +69,22 @@ def _highlight(source: str) -> str:
 def _span(kind: str, text: str) -> str:
     import html
 
-    css = next((css for family, css in TOKENS.items() if kind.startswith(f"Token.{family}")), "")
-    return f'<span class="{css}">{html.escape(text)}</span>' if css else html.escape(text)
+    for family, css in TOKENS.items():
+        if kind.startswith(f"Token.{family}"):
+            return f'<span class="{css}">{html.escape(text)}</span>'
+    return html.escape(text)
 
 
 def compare(
     what: str, ours, theirs, *, name: str = "library", tolerance: float = 0.0, bitwise: bool = False
 ) -> None:
-    """Print one line, `what: ours 65504, torch 65504, equal: True`; refuse to go on when they differ.
+    """Print one line, `what: ours 65504, torch 65504, equal: True`; raise if they differ.
 
-    ours, theirs: numbers, lists, arrays or tensors of one shape. NaN equals NaN; `bitwise=True` tells -0.0
-    from 0.0.
+    ours, theirs  numbers, lists, arrays or tensors of one shape; NaN equals NaN
+    name          whose value `theirs` is
+    tolerance     largest absolute difference that counts as equal
+    bitwise       -0.0 and 0.0 differ
+
     Raises AssertionError with a sentence and the first three mismatches, ValueError if the shapes differ.
     """
     found = difference(ours, theirs, tolerance, bitwise)
@@ -96,13 +98,13 @@ def compare(
 
 
 def _mismatch_sentence(what, found, name, within) -> str:
-    where = "" if found.total == 1 else f" of {found.total:,}"
-    examples = "; ".join(
-        ("" if found.total == 1 else f"at {index}: ") + f"ours {_short(a)}, {name} {_short(b)}"
-        for index, a, b in found.examples
-    )
-    values = ("values" if found.total > 1 else "value") + (" differs" if found.count == 1 else " differ")
-    return f"{what}: {found.count:,}{where} {values} from {name}'s{within}. {examples}."
+    pairs = [f"ours {_short(ours)}, {name} {_short(theirs)}" for _, ours, theirs in found.examples]
+    if found.total == 1:
+        return f"{what}: 1 value differs from {name}'s{within}. {pairs[0]}."
+    places = [f"at {index}" for index, _, _ in found.examples]
+    examples = "; ".join(f"{place}: {pair}" for place, pair in zip(places, pairs, strict=True))
+    verb = "differs" if found.count == 1 else "differ"
+    return f"{what}: {found.count:,} of {found.total:,} values {verb} from {name}'s{within}. {examples}."
 
 
 def _is_single(value) -> bool:
@@ -111,29 +113,21 @@ def _is_single(value) -> bool:
 
 
 def _short(value) -> str:
+    """Write one value: a whole float without `.0` (65504.0 -> 65504), any other with all its digits."""
     value = value.item() if hasattr(value, "item") else value
-    return (
-        repr(value)
-        if isinstance(value, float) and value != int_or_none(value)
-        else str(int_or_none(value, value))
-    )
-
-
-def int_or_none(value, otherwise=None):
-    """The integer that a float is, if it is one below 2^53 and not -0.0 (65504.0 -> 65504)."""
-    if isinstance(value, float) and abs(value) < 2**53 and value == int(value) and str(value) != "-0.0":
-        return int(value)
-    return otherwise
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) < 2**53 and value == int(value) and str(value) != "-0.0":
+        return str(int(value))
+    return repr(value)
 
 
 def takeaway(sentence: str) -> None:
-    """Show the one sentence to take away from what was just done."""
+    """Show a card with the one sentence to remember from what was just done."""
     display(Card("note", "Takeaway", "", (Paragraph(sentence),)))
 
 
 def budget(what: str, measured: float, limit: float, unit: str = "s") -> None:
-    """Print a measured figure against its budget: `what: measured 2.1 s, budget 5 s, within budget: True`."""
-    print(
-        f"{what}: measured {format_number(measured)} {unit}, budget {format_number(limit)} {unit}, "
-        f"within budget: {measured <= limit}"
-    )
+    """Print a measured number and its budget: `what: measured 2.1 s, budget 5 s, within budget: True`."""
+    figures = f"measured {format_number(measured)} {unit}, budget {format_number(limit)} {unit}"
+    print(f"{what}: {figures}, within budget: {measured <= limit}")

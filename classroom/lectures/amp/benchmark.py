@@ -1,11 +1,11 @@
-"""Lecture 2: our loss scaling against torch's, on the gradients of the embedded model.
+"""Time our loss scaling (lecture 2) beside torch's, on gradients of the embedded model's shapes.
 
     python -m classroom.lectures.amp.benchmark            table on the screen, a few seconds
     python -m classroom.lectures.amp.benchmark --write    and into benchmarks/results/amp.md
 
-"native" is torch's own kernel (_amp_foreach_non_finite_check_and_unscale_), "naive" the loop that one writes first:
-tensor by tensor, isfinite, then the product. All work in place, each on gradients of its own; they divide by 2 and by
-1/2 in turns, so that the numbers stay what they are. Before anything is timed, results are compared bit by bit.
+"native" is torch's own kernel (_amp_foreach_non_finite_check_and_unscale_), "naive" the first loop that one would
+write: tensor by tensor, isfinite, then the product. All work in place, each on its own gradients; they divide by 2 and
+by 1/2 in turns, so that the numbers do not drift. Before anything is timed, results are compared bit by bit.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def naive(grads: list[Tensor], scale: float) -> bool:
 
 
 def same(grads: list[Tensor]) -> None:
-    """All three leave the same bits and find the same; else nothing is timed."""
+    """Assert that all three leave the same bits and find the same inf or NaN."""
     results = []
     for contestant in (unscale_and_check, native, naive):
         copies = [grad.clone() for grad in grads]
         results.append((contestant(copies, 2.0), [c.view(INTEGERS[c.element_size()]) for c in copies]))
     (found, bits), *others = results
     for other_found, other_bits in others:
-        assert other_found == found, "one finds an inf and another does not: nothing is timed"
-        assert all(map(torch.equal, bits, other_bits)), "results differ: nothing is timed"
+        assert other_found == found, "results differ: one contestant finds an inf or NaN, another does not"
+        assert all(map(torch.equal, bits, other_bits)), "results differ"
 
 
 def unscale_race(task: str, grads: list[Tensor], goals: dict[str, float]) -> Race:
@@ -62,7 +62,8 @@ def unscale_race(task: str, grads: list[Tensor], goals: dict[str, float]) -> Rac
 
 
 def _in_turns(contestant, grads: list[Tensor]):
-    own, scales = [grad.clone() for grad in grads], cycle((2.0, 0.5))
+    own = [grad.clone() for grad in grads]
+    scales = cycle((2.0, 0.5))
     return lambda: contestant(own, next(scales))
 
 
@@ -72,11 +73,12 @@ def _copy(grads: list[Tensor]):
 
 
 def iteration_race(task: str, grads: list[Tensor]) -> Race:
-    """scale, unscale_, step and update around an optimizer that does nothing: what the scaler adds to a step."""
+    """Time scale, unscale_, step and update around an optimizer that does nothing: what the scaler adds to a step."""
 
     def iteration(scaler):
         weights = [grad.clone().requires_grad_() for grad in grads]
-        optimizer, loss = torch.optim.SGD(weights, lr=0.0), torch.ones(())
+        loss = torch.ones(())
+        optimizer = torch.optim.SGD(weights, lr=0.0)
         optimizer.step = lambda: None
         for weight, grad in zip(weights, grads, strict=True):
             weight.grad = grad.clone()

@@ -1,4 +1,4 @@
-"""Lecture 1: our codec and block formats against torch, ml_dtypes, gfloat and torchao.
+"""Time our codec and block formats (lecture 1) beside torch, ml_dtypes, gfloat and torchao.
 
     python -m classroom.lectures.formats.benchmark                        table on the screen, about three minutes
     python -m classroom.lectures.formats.benchmark --write                and into benchmarks/results/formats.md
@@ -32,10 +32,10 @@ FP8 = torch.float8_e4m3fn
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> None:
-    """The results that are about to be timed must be equal, NaN like NaN."""
-    assert a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all()), (
-        "results differ: nothing is timed"
-    )
+    """Assert that results to be timed are equal; NaN equals NaN."""
+    assert a.shape == b.shape, "shapes differ"
+    equal = (a == b) | (a.isnan() & b.isnan())
+    assert equal.all(), "results differ"
 
 
 def codec_races(n: int) -> list[Race]:
@@ -105,7 +105,7 @@ def codec_races(n: int) -> list[Race]:
 
 
 def gfloat_race(n: int) -> Race:
-    """gfloat rounds numpy arrays of float64; a sixteenth of the smallest size is enough to see."""
+    """Time gfloat, which rounds numpy arrays of float64: a sixteenth of the smallest size is enough."""
     x = torch.randn(n, generator=torch.Generator().manual_seed(0)) * 3
     double, out = x.double().numpy(), torch.empty_like(x)
     info = gfloat.formats.format_info_ocp_e4m3
@@ -119,7 +119,7 @@ def gfloat_race(n: int) -> Race:
 
 
 def block_races(n: int, compiled) -> list[Race]:
-    """MX in the standard's mode and in NVIDIA's; torchao compiles only rceil on a CPU (no E8M0 in Inductor's C++)."""
+    """Time MX in the standard's mode and in NVIDIA's; on a CPU torchao compiles only rceil (no E8M0 in Inductor)."""
     from torchao.prototype.mx_formats.mx_tensor import ScaleCalculationMode, to_mx
     from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize
 
@@ -166,7 +166,7 @@ def _unpacked(codes: torch.Tensor, spec) -> torch.Tensor:
 
 
 def compile_lines(n: int) -> list[str]:
-    """Seconds to compile, and the rate after it, for both sides; results equal to eager ones."""
+    """Time compilation and the compiled code, for ours and torchao's; results must equal the eager ones."""
     import torch._inductor.config
     from torchao.prototype.mx_formats.mx_tensor import ScaleCalculationMode, to_mx
 
@@ -180,9 +180,7 @@ def compile_lines(n: int) -> list[str]:
             torch.uint8
         ),
     }
-    torch._inductor.config.force_disable_caches = (
-        True  # or a second run of this file would find its kernels made
-    )
+    torch._inductor.config.force_disable_caches = True  # or a second run of this file would find its kernels
     lines = ["| compiled | seconds to compile | G elements/s compiled | eager |", "|---|---|---|---|"]
     for name, function in contestants.items():
         torch.compiler.reset()

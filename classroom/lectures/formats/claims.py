@@ -24,9 +24,8 @@ def layout(fmt):
 )
 def bit_layouts():
     pairs = ((FP32, torch.float32), (FP16, torch.float16), (BF16, torch.bfloat16))
-    agrees = all(
-        fmt.eps == torch.finfo(dtype).eps and fmt.max == torch.finfo(dtype).max for fmt, dtype in pairs
-    )
+    infos = [(fmt, torch.finfo(dtype)) for fmt, dtype in pairs]
+    agrees = all(fmt.eps == info.eps and fmt.max == info.max for fmt, info in infos)
     return {
         "fp32": layout(FP32),
         "fp16": layout(FP16),
@@ -54,7 +53,7 @@ def one_and_a_ten_thousandth():
     said="The range of FP16, given without its subnormals",
     where="HU",
     verdict="imprecise",
-    right="Largest {max:,.0f}, smallest normal {min_normal:.3g}, smallest subnormal {min_subnormal:.3g}.",
+    right="The largest is {max:,.0f}, the smallest normal {min_normal:.3g}, the smallest subnormal {min_subnormal:.3g}.",
     figures={"max": 65504.0, "min_normal": 2.0**-14, "min_subnormal": 2.0**-24},
     source=IEEE,
 )
@@ -68,7 +67,7 @@ def fp16_range():
     said="FP32 reaches from 10^-38 to 10^38",
     where="HU",
     verdict="imprecise",
-    right="Largest {max:.3g}, smallest normal {min_normal:.3g}, and subnormals down to {min_subnormal:.2g}.",
+    right="The largest is {max:.3g}, the smallest normal {min_normal:.3g}; subnormals reach down to {min_subnormal:.2g}.",
     figures={
         "max": 3.4028234663852886e38,
         "min_normal": 1.1754943508222875e-38,
@@ -100,9 +99,12 @@ def add_a_thousandth_1000_times(dtype):
     source="a loop of torch additions",
 )
 def swallowed_updates():
-    loop = add_a_thousandth_1000_times
-    results = {"bf16": loop(torch.bfloat16), "fp16": loop(torch.float16), "fp32": loop(torch.float32)}
-    return {"significant_bits": BF16.mantissa_bits + 1, **results}
+    return {
+        "significant_bits": BF16.mantissa_bits + 1,
+        "bf16": add_a_thousandth_1000_times(torch.bfloat16),
+        "fp16": add_a_thousandth_1000_times(torch.float16),
+        "fp32": add_a_thousandth_1000_times(torch.float32),
+    }
 
 
 HU10 = cited(
@@ -110,7 +112,7 @@ HU10 = cited(
     said="BF16 is potentially faster than FP16",
     where="HU",
     verdict="imprecise",
-    right="On A100 and H100 both formats have the same tensor-core rate; BF16 saves the loss scaler, not multiplications.",
+    right="On A100 and H100 both formats have the same tensor-core rate; BF16 saves the loss scaler, not time in products.",
     source="NVIDIA A100 and H100 Tensor Core GPU data sheets (peak rates)",
 )
 
@@ -120,7 +122,7 @@ HU10 = cited(
     said="nn.Linear(4096, 4096) takes 132 MB in FP16",
     where="RU, slide 23",
     verdict="wrong",
-    right="{megabytes:.2f} MB, which is {mebibytes:.0f} MiB; FP32 takes {fp32_megabytes:.1f} MB, so 132 is neither.",
+    right="It takes {megabytes:.2f} MB, which is {mebibytes:.0f} MiB; FP32 takes {fp32_megabytes:.1f} MB, so 132 is neither.",
     figures={"megabytes": 33.554432, "mebibytes": 32.0, "fp32_megabytes": 67.108864},
     convention="MB = 10^6 bytes, MiB = 2^20; no bias",
     source="element_size of the torch weight",
@@ -146,7 +148,7 @@ def linear_4096():
     right="{gigabytes:.0f} GB.",
     figures={"gigabytes": 28.0},
     convention="GB = 10^9 bytes, exactly 7e9 parameters",
-    source="4 bytes a parameter",
+    source="4 bytes per parameter",
 )
 def seven_billion():
     return {"gigabytes": 7e9 * torch.empty(0, dtype=torch.float32).element_size() / 1e9}
@@ -157,7 +159,7 @@ def seven_billion():
     said="torch.randint(0, 16, (1000,)) is INT4 and takes 500 bytes",
     where="RU, slide 11",
     verdict="wrong",
-    right="It is {dtype} and takes {bytes:,} bytes; {packed} bytes need two codes packed into each byte.",
+    right="It is {dtype} and takes {bytes:,} bytes. To take {packed}, two codes have to be packed into each byte.",
     figures={"dtype": "torch.int64", "bytes": 8000, "packed": 500},
     source="torch",
 )
@@ -172,7 +174,7 @@ HS11 = cited(
     said="Prefer BF16 if possible",
     where="HS",
     verdict="imprecise",
-    right="Only from Ampere on: V100 (Volta) and T4 (Turing) have FP16 tensor cores and none for BF16.",
+    right="From Ampere on, yes. V100 (Volta) and T4 (Turing) have tensor cores for FP16 but not for BF16.",
     source="NVIDIA Volta, Turing and Ampere architecture whitepapers",
 )
 
@@ -181,7 +183,7 @@ AZ6 = cited(
     said="A T4 is faster with FP16",
     where="AZ",
     verdict="imprecise",
-    right="With FP16, yes; the advice does not carry over to BF16, for which a T4 has no tensor cores.",
+    right="With FP16, yes; the advice does not hold for BF16, for which a T4 has no tensor cores.",
     source="NVIDIA Turing GPU architecture whitepaper",
 )
 

@@ -1,4 +1,4 @@
-"""Lecture 0, the start page.
+"""Lecture 0, the Start page.
 
 figures  what a fine-tune holds in memory
 """

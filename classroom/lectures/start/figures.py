@@ -1,4 +1,4 @@
-"""The figure of the Start page: what a fine-tune holds in memory, whole or with an adapter."""
+"""Draw the figure of the Start page: what a fine-tune holds in memory, in full or with an adapter."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ MB = 10**6
 
 @styled
 def memory_bars(methods: Mapping[str, Mapping[str, int]]) -> Figure:
-    """One bar a method, {method: {what: bytes}}, stacked from what it is made of; the sum stands at its end."""
+    """Draw one stacked bar per method, {method: {what: bytes}}, with the sum at its end."""
     figure, ax = canvas(height=0.6)
     left = dict.fromkeys(methods, 0.0)
     parts = list(next(iter(methods.values())))
     for part, colour, hatch in zip(parts, COLOURS, HATCHES, strict=False):
         sizes = [held[part] / MB for held in methods.values()]
-        ax.barh(
-            list(methods), sizes, left=list(left.values()), height=0.5, color=colour, hatch=hatch,
-            edgecolor=PANEL, label=part,
-        )  # fmt: skip
+        look = {"color": colour, "hatch": hatch, "edgecolor": PANEL, "label": part}
+        ax.barh(list(methods), sizes, left=list(left.values()), height=0.5, **look)
         left = {method: left[method] + size for method, size in zip(methods, sizes, strict=True)}
     for row, total in enumerate(left.values()):
         ax.text(total, row, f"  {total:.1f} MB", va="center")
-    ax.set(xlabel="MB (10^6 bytes) held from step to step", xlim=(0, 1.2 * max(left.values())))
+    longest = max(left.values())
+    ax.set(xlabel="MB (10^6 bytes) held from step to step", xlim=(0, 1.2 * longest))  # room for the sum
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower right")
