@@ -128,7 +128,7 @@ def read_notebook(path: Path):
             if cell.cell_type == "code":
                 cell.outputs = []
         nbformat.validate(notebook)
-    except Exception as error:  # nbformat raises many kinds for a file that is no notebook
+    except Exception as error:  # nbformat raises many kinds for a file that is not a notebook
         words = str(error).partition("\n")[0][:ERROR_CHARACTERS]
         raise CourseError(
             f"{path} cannot be read as a notebook: {words}. Open and save it in JupyterLab."

@@ -65,7 +65,7 @@ def end_of(error):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_what_can_be_foreseen_is_a_sentence_and_a_status(error, status, words):
+def test_a_foreseen_error_is_a_sentence_and_a_status(error, status, words):
     assert status in STATUSES
     code, output = end_of(error)
     assert code == status and words in output
@@ -85,7 +85,7 @@ if os.name != "nt":  # there os.kill ends the process at once
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("x"), OSError(errno.EACCES, "no"), ModuleNotFoundError("x")]
 )
-def test_what_nobody_foresaw_is_never_status_1(error, monkeypatch, tmp_path):
+def test_an_unforeseen_error_is_never_status_1(error, monkeypatch, tmp_path):
     """1 is an answer; a crash has 70 and a file to report it with."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     code, output = end_of(error)

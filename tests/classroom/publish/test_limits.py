@@ -110,7 +110,7 @@ def test_a_parent_that_is_busy_or_gone_does_not_stop_the_watch(start):
 if os.name != "nt":  # Windows keeps no environment that another process may always read
 
     def test_a_daemon_that_left_its_parent_is_found_by_its_mark(tmp_path):
-        """Two forks and a session of its own: nobody's child any more, but of the same run."""
+        """Two forks and a session of its own: no descendant of the run any more, but started by it."""
         mark, started = new_mark(), tmp_path / "started"
         sleeper = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
         code = f"""if True:
