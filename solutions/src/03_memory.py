@@ -8,11 +8,12 @@
 # - find the peak, and say which part of it to reduce;
 # - write three tools that save memory: accumulation, 8-bit states, checkpointing.
 #
-# *About 100 minutes for all, less than 1 GB of memory, no network.*
+# *About {minutes} minutes for all, less than 1 GB of memory, no network.*
 #
 # **How it works.** Write your code in place of the three dots, run the cell, then run the check below it.
-# The check says what it expected and what it got. Typical mistakes are recognised and named. Hints:
-# `check.name(function).hint(2)` shows the first two.
+# The check says what it expected and what it got. It recognises typical mistakes and names them. Each time
+# it fails for a reason that it cannot name, it gives one more hint. `check.name(function).hint(2)` shows the
+# first two at once; the last hint, the solution, comes only on demand: `check.name(function).hint(3)`.
 
 # %% tags=["parameters"]
 PROFILE = "ci"
@@ -29,7 +30,7 @@ minutes = sum(exercise.minutes for exercise in check.EXERCISES)
 print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 
 # %% [markdown]
-# ## 1. Bytes per parameter (5 minutes)
+# ## {state_size}
 #
 # Training keeps several tensors that each have one element per parameter: weights, gradients, master
 # weights, the states of Adam. `dtypes` has one entry for each tensor. With an FP32 master, for example, the
@@ -66,7 +67,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 2. Count a Llama's parameters (10 minutes)
+# ## {count_parameters}
 #
 # `config` is a dictionary with the names of a Llama's `config.json`: `vocab_size`, `hidden_size`,
 # `intermediate_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `head_dim` and
@@ -103,7 +104,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 3. What a layer keeps for backward (10 minutes)
+# ## {activation_bytes}
 #
 # A layer of a GPT with 16-bit activations keeps `s b h (34 + 5 a s / h)` bytes for its backward: s tokens
 # per sequence, b sequences per micro-batch, h hidden units, a heads. Its attention keeps the scores, and it
@@ -135,7 +136,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 4. Where is the peak? (10 minutes)
+# ## {peak_memory}
 #
 # A run was recorded: `events` is a list of `(phase, category, bytes)` in the order of time, for example
 # `("forward", "activations", 900)`. Bytes are negative where memory is freed. Before the first event
@@ -174,7 +175,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 5. Accumulate gradients correctly (15 minutes)
+# ## {accumulate}
 #
 # A batch does not fit into memory, so it is split into a list of micro-batches. Each micro-batch is a pair
 # `(inputs, targets)`. `model(inputs)` returns the logits, one row per target. Cross entropy ignores a
@@ -210,7 +211,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 6. 8-bit states, block by block (15 minutes)
+# ## {quantize_blockwise}
 #
 # 8-bit Adam stores its states as codes. `code` is a map: a sorted tensor of at most 256 numbers from -1 to 1,
 # one of them 0; the code of a number is its **place** in the map. `x` is cut into blocks of `blocksize`
@@ -249,7 +250,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 7. Make it fit (15 minutes)
+# ## {cheapest_fit}
 #
 # A run needs `needed` bytes and the card has `card`. `changes` lists up to eight ways to save memory, each
 # `(name, group, bytes saved, time factor)`:
@@ -293,7 +294,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 8. A checkpoint by hand (20 minutes)
+# ## {checkpointed}
 #
 # Write `checkpointed(layer, x)`. It returns `layer(x)`, autograd keeps **only x** for backward, and all
 # gradients, those of x and of the layer's parameters, are the same as without checkpointing. Do not use

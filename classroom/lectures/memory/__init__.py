@@ -1,8 +1,6 @@
 """Lecture 3, memory.
 
-exercises          what is asked, to call as `check.name(function)`
-cases              their cases and right answers, from torch, transformers, autograd and trying everything
-mistakes           their typical mistakes
+exercises          question, truth and mistakes, to call as `check.name(function)`
 experiments        the same fine-tune with each optimizer: loss, seconds, bytes
 figures            timelines and phases of a step, ledgers, saved tensors, errors, trade-offs, decisions
 claims             what is said about memory
