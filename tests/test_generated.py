@@ -1,4 +1,4 @@
-"""Nothing that is generated was edited or left behind. tests/notebooks holds what the notebooks show."""
+"""Nothing that is generated was edited or left behind. tests/classroom/notebooks tests what the notebooks show."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The `coursekit` command: light to start, clear when something is wrong, from any folder."""
+"""The `coursekit` command starts fast, works from any folder, and says clearly what is wrong."""
 
 import builtins
 import dataclasses
@@ -106,7 +106,7 @@ def test_run_holds_a_notebook_to_its_limits(coursekit, course):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_what_the_user_can_put_right_is_a_sentence(coursekit, course, arguments, words):
+def test_what_the_user_can_fix_is_a_sentence(coursekit, course, arguments, words):
     result = coursekit(*arguments, cwd=course)
     assert result.exit_code == 2
     assert words in result.output.replace("\n", " ") and "Traceback" not in result.output
@@ -161,7 +161,7 @@ def test_a_student_checks_an_exercise_without_the_tools_of_authors(coursekit, bu
     assert "0 of 1 passed" in result.output
 
 
-def test_a_missing_module_of_nobody_is_not_explained_away(coursekit, course, monkeypatch, tmp_path):
+def test_a_missing_module_of_no_extra_is_not_explained_away(coursekit, course, monkeypatch, tmp_path):
 
     def broken(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'coursekit.typo'", name="coursekit.typo")
@@ -208,7 +208,7 @@ def test_a_limit_is_a_number(coursekit, course, option):
 
 
 def json_of(coursekit, *arguments, cwd):
-    """(exit status, what the command printed on stdout as data)."""
+    """Return (exit status, what the command printed on stdout as data)."""
     result = coursekit(*arguments, "--json", cwd=cwd)
     return result.exit_code, json.loads(result.stdout)
 
@@ -243,7 +243,11 @@ def test_claims_as_json(coursekit, course, monkeypatch):
     row = claim("X1", figures={"n": 4}, **facts)(lambda: {"n": 5})
     monkeypatch.setattr(publish_claims, "load", lambda: {"demo": [row]})
     status, data = json_of(coursekit, "claims", cwd=course)
-    assert status == 1 and data["claims"] == {"demo": 1} and "X1: n came out as 5, should be 4" in data["wrong"][0]
+    assert (
+        status == 1
+        and data["claims"] == {"demo": 1}
+        and "X1: n came out as 5, should be 4" in data["wrong"][0]
+    )
 
 
 def test_doctor_as_json(coursekit, tmp_path, monkeypatch):
@@ -258,7 +262,7 @@ def test_doctor_as_json(coursekit, tmp_path, monkeypatch):
 if os.name != "nt":  # there a process ends without a signal
 
     def test_sigterm_leaves_no_kernel_and_no_traceback(course, tmp_path):
-        """A CI that cancels, or `timeout`."""
+        """SIGTERM comes from a CI that cancels, or from `timeout`."""
         started, path = tmp_path / "started", course / "notebooks" / "src" / "01_demo.py"
         line = f"import os, pathlib, time; pathlib.Path({str(started)!r}).write_text(str(os.getpid())); time.sleep(600)"
         path.write_text(path.read_text().replace("print(PROFILE, steps * 2.5)", line))
@@ -283,7 +287,7 @@ def test_ctrl_c_is_told_and_has_its_own_status(coursekit, course, monkeypatch):
 
 
 def plan_of(coursekit, tmp_path, *arguments):
-    """(exit status, what `coursekit plan --json` printed as data)."""
+    """Return (exit status, what `coursekit plan --json` printed as data)."""
     result = coursekit("plan", *arguments, "--json", cwd=tmp_path)
     return result.exit_code, json.loads(result.output)
 

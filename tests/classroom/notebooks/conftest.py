@@ -1,4 +1,4 @@
-"""How fast this machine is now, so that a promise in seconds can be judged on any."""
+"""Measures how fast this machine is now, so that a promise in seconds can be judged on any."""
 
 import time
 
@@ -10,7 +10,7 @@ SLACK = 1.2
 
 
 def job_seconds() -> float:
-    """CPU seconds of what notebooks do: bare Python, small tensor operations, products of matrices."""
+    """Return the CPU seconds of what notebooks do: bare Python, small tensor operations, products of matrices."""
     started = time.thread_time()
     total = 0
     for n in range(1_000_000):
@@ -26,7 +26,7 @@ def job_seconds() -> float:
 
 @pytest.fixture(scope="session")
 def slowness() -> float:
-    """How many times the seconds of the reference machine this one may take; at least the slack."""
+    """Return how many times the seconds of the reference machine this one may take; at least the slack."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     measured = min(job_seconds() for _ in range(3))

@@ -1,4 +1,4 @@
-"""Every exercise as a student opens it: nothing of the solution is in it, and unsolved it fails kindly."""
+"""Every exercise, as a student opens it, holds nothing of the solution and fails kindly while unsolved."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def exercise(source):
 
 
 def secret_lines(source):
-    """The lines between the markers of solutions and hidden tests, cut out here and not by nbgrader."""
+    """Yield the lines between the markers of solutions and hidden tests, found here and not by nbgrader."""
     inside = False
     for line in source.path.read_text(encoding="utf-8").splitlines():
         if line.strip().startswith("### END"):

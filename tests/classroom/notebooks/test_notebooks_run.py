@@ -1,4 +1,4 @@
-"""Every notebook, headless: executed once, and that run judged from every side; then once more with other parameters.
+"""Every notebook runs headless once, judged from every side, and lectures once more with other parameters.
 
 What the course promises of a notebook is counted in seconds of the processor, so that it holds on a busy machine too;
 the limits of wall time are a net for a kernel that hangs.
@@ -31,13 +31,13 @@ def each(sources):
 
 
 def seconds_of_children() -> float:
-    """CPU seconds of all processes that this one has started and that have ended; 0 on Windows, which does not say."""
+    """Return CPU seconds of all processes that this one has started and that have ended; 0 on Windows."""
     times = psutil.Process().cpu_times()
     return times.children_user + times.children_system
 
 
 def other_parameters(source) -> dict:
-    """Another seed, very few steps, and the next larger profile, unless that compiles a model for minutes."""
+    """Return another seed, very few steps, and the next larger profile, unless that compiles a model for minutes."""
     known = parameters_of(read_source(source.path))
     profile = "ci" if source.name in COMPILES else "cpu"
     others = {"PROFILE": profile, "SEED": known.get("SEED", 0) + 1, "STEPS": 6}
@@ -46,7 +46,7 @@ def other_parameters(source) -> dict:
 
 @each(SOURCES)
 def test_one_run_judged_from_every_side(source, slowness, subtests):
-    """One test, so that the notebook runs once, whichever process of the tests it falls to."""
+    """It is one test, so that the notebook runs once, whichever process of the tests runs it."""
     before = seconds_of_children()
     run = run_source(source, limits=NET)
     cpu_seconds = seconds_of_children() - before
@@ -68,7 +68,7 @@ def test_one_run_judged_from_every_side(source, slowness, subtests):
 
 
 def unsolved(source, run: Run) -> list[str]:
-    """Titles of the exercises whose solution does not pass; every solution must have been checked."""
+    """Return titles of the exercises whose solution does not pass; every solution must have been checked."""
     verdicts = list(verdicts_of(run.notebook))
     checks = [cell for cell in read_source(source.path).cells if "BEGIN SOLUTION" in cell.source]
     assert len(verdicts) == len(checks) > 0

@@ -1,4 +1,4 @@
-"""The training cell of the Start page under the stop button: a kind message, and nothing is lost.
+"""The training cell of the Start page, under the stop button, shows a kind message and loses nothing.
 
 Its own cells run in a kernel of their own, which gets the interrupt that JupyterLab's button sends.
 """

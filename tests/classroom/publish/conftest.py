@@ -21,7 +21,7 @@ def run(tmp_path, notebook_of):
 
 
 def of_a_browser(process) -> bool:
-    """Other tests of this process drive a Chromium, which starts and ends processes of its own."""
+    """Tell whether the process belongs to the Chromium that other tests drive, which starts its own."""
     try:
         return any(word in process.name().lower() for word in ("chrom", "headless", "msedge"))
     except psutil.Error:

@@ -21,7 +21,7 @@ from classroom.publish.canonical import (
 
 
 def executed(seed: int):
-    """A notebook as an execution leaves it; all that must not matter depends on the seed."""
+    """Return a notebook as an execution leaves it; what must not matter depends on the seed."""
     notebook = v4.new_notebook(
         metadata={
             "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -83,7 +83,7 @@ def test_canonical_twice_is_canonical_once_and_ids_are_unique(cells):
 
 
 def test_a_new_cell_leaves_the_ids_of_the_others():
-    """So that a diff shows the new cell only."""
+    """A diff then shows only the new cell."""
     old, new = executed(11), executed(11)
     new.cells.insert(1, v4.new_markdown_cell("between"))
     ids_of = [re.findall('"id": "(.*)"', canonical_text(notebook)) for notebook in (old, new)]
@@ -112,7 +112,7 @@ def test_an_ordinary_notebook_is_not_refused():
 
 
 def notebook(**changes):
-    """One cell with one output of each kind; a keyword replaces what one of them shows."""
+    """Return one cell with one output of each kind; a keyword replaces what one of them shows."""
     shown = {
         "svg": '<svg><path d="M 1.5 2 L 10.25 4"/></svg>',
         "png": "iVBOR",

@@ -1,4 +1,4 @@
-"""The claims register: every figure comes out as audited, and the committed page is the generated one."""
+"""Every figure of the claims register comes out as audited, and the committed page is the generated one."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_figures_come_out_as_audited(row):
 
 
 def test_the_page_is_the_generated_one():
-    """Stale: run `coursekit claims`."""
+    """If not, it is stale: run `coursekit claims`."""
     assert (ROOT / "claims" / "README.md").read_text(encoding="utf-8") == claims.to_markdown(REGISTER)
 
 

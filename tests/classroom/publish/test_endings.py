@@ -45,7 +45,7 @@ def command_that(action) -> Course:
 
 
 def end_of(error):
-    """(status, words) of a command in which this error is raised."""
+    """Return (status, words) of a command in which this error is raised."""
 
     def fail():
         raise error
@@ -107,7 +107,7 @@ def run_program(**options):
 
 
 def test_a_stream_that_lacks_a_character_gets_a_question_mark(tmp_path):
-    """A file on Windows: cp1252 has no check mark."""
+    """In a file on Windows, cp1252 has no check mark."""
     result = run_program(capture_output=True, env={"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
     assert (result.returncode, result.stderr) == (0, b"") and result.stdout.startswith(b"? xxx")
 

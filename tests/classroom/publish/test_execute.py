@@ -95,7 +95,7 @@ def test_a_cell_that_does_not_answer_the_interrupt_ends_the_run(run, monkeypatch
 
 
 def test_much_output_ends_in_time_and_is_cut(run):
-    """One line of 2 MB, then 100 MB: what nbclient alone joins in hours."""
+    """nbclient alone would take hours to join one line of 2 MB, then 100 MB."""
     result = run(
         "print('x' * 2_000_000)",
         "for _ in range(1000): print('x' * 100_000)",
@@ -158,9 +158,9 @@ if os.name != "nt":  # a process cannot send itself Ctrl-C there
         assert time.monotonic() - started < 120
 
     def test_sigterm_is_heard_where_a_loop_runs_already(tmp_path):
-        """As in JupyterLab, or beside a browser that is driven from this process: nbclient then works in a thread.
+        """In JupyterLab, or beside a browser that is driven from this process, nbclient works in a thread.
 
-        In a process of its own: this one may have a loop already, and would end if the signal were not heard.
+        Tested in a process of its own: this one may have a loop already, and would end if the signal were not heard.
         """
         code = f"""if True:
             import asyncio, os, signal, threading
@@ -192,7 +192,7 @@ def test_a_kernel_that_does_not_start_is_a_failure_with_its_last_words(run):
 if os.name == "posix":
 
     def test_what_a_cell_leaves_in_the_background_ends_with_the_run(run):
-        """A daemon: two forks, a session of its own, no parent in the run."""
+        """A daemon has forked twice and has a session of its own, and no parent in the run."""
         command = f"{sys.executable} -c 'import time; time.sleep(600)' & exit"
         result = run(
             f"import subprocess; subprocess.run(['setsid', 'sh', '-c', {command!r}])",

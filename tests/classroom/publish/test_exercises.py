@@ -8,7 +8,7 @@ from classroom.publish.sources import CourseError, all_sources
 
 @pytest.fixture
 def released(course):
-    """The exercise notebook of the course's one solution."""
+    """Return the exercise notebook of the course's one solution."""
     (solution,) = (s for s in all_sources(course) if s.folder == "solutions")
     return nbformat.reads(exercise_text(solution), as_version=4)
 
@@ -38,7 +38,7 @@ def test_checks_stay_and_can_be_run_and_edited(released):
 
 
 def test_nbgrader_finds_its_cells_and_points(released):
-    """nbgrader's own reading of the metadata."""
+    """nbgrader itself reads the metadata."""
     from nbgrader import utils
 
     student, check = cell_with(released, "def double(x)"), cell_with(released, "check.double(")

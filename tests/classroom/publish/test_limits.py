@@ -1,4 +1,4 @@
-"""The watch on plain processes (test_execute.py has it on kernels), and what a cell prints, joined and cut."""
+"""The watch holds plain processes to limits (kernels: test_execute.py); what a cell prints is joined and cut."""
 
 import os
 import re
@@ -110,7 +110,7 @@ def test_a_parent_that_is_busy_or_gone_does_not_stop_the_watch(start):
 if os.name != "nt":  # Windows keeps no environment that another process may always read
 
     def test_a_daemon_that_left_its_parent_is_found_by_its_mark(tmp_path):
-        """Two forks and a session of its own: no descendant of the run any more, but started by it."""
+        """It has forked twice and has a session of its own: no descendant of the run any more, but started by it."""
         mark, started = new_mark(), tmp_path / "started"
         sleeper = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
         code = f"""if True:
@@ -162,7 +162,7 @@ def test_joining_early_changes_nothing(first, second):
 
 
 def test_a_long_line_takes_linear_time():
-    """40,000 characters took nbclient 6 s; a million here, counted in the CPU's time."""
+    """nbclient took 6 s for 40,000 characters; this is a million, counted in CPU seconds."""
     started = time.process_time()
     after_returns("x" * 10**6)
     assert time.process_time() - started < 2

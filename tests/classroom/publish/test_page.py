@@ -1,4 +1,4 @@
-"""The HTML page of a notebook: complete, offline, readable in light and dark."""
+"""The HTML page of a notebook is complete, offline, and readable in light and dark."""
 
 import re
 
@@ -83,7 +83,7 @@ def test_a_formula_that_is_not_understood_stays_readable():
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(browser, html, scheme, tmp_path):
-    """No request but the page itself, and no accessibility rule broken, contrast of every text included."""
+    """It requests only the page itself and breaks no accessibility rule, contrast of every text included."""
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")
     requests = []

@@ -1,4 +1,4 @@
-"""Where sources are, what names mean, how a source reads as a notebook, and its parameters."""
+"""Sources are found, names mean what they say, a source reads as a notebook and takes its parameters."""
 
 import pytest
 

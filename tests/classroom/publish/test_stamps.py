@@ -8,7 +8,7 @@ from classroom.publish.stamps import Stamps, inputs_digest, reached_files
 
 @pytest.fixture
 def root(tmp_path):
-    """A package in which the code reaches a, through it b, and not c."""
+    """Write a package in which the code reaches a, through it b, and not c."""
     files = {
         "coursekit/__init__.py": "",
         "coursekit/pack/__init__.py": "",

@@ -1,4 +1,4 @@
-"""`coursekit check` on the tiny course's exercise: as released, half right, right, and broken."""
+"""`coursekit check` judges the tiny course's exercise as released, half right, right, and broken."""
 
 import io
 import json
@@ -92,7 +92,7 @@ GOOD = {"exercise": "double", "title": "Double it", "status": "passed", "passed"
 
 
 def shown(record, source="check.double(double)", *more) -> Run:
-    """A run whose one cell shows this record; `more` are cells without output."""
+    """Return a run whose one cell shows this record; `more` are cells without output."""
     output = nbformat.v4.new_output("display_data", {"text/plain": "card"})
     output["data"][VERDICT_MIME] = record
     cells = [nbformat.v4.new_code_cell(source, outputs=[output]), *map(nbformat.v4.new_code_cell, more)]
@@ -131,7 +131,7 @@ def test_a_verdict_in_a_cell_that_calls_no_check_does_not_count():
 
 
 def test_titles_and_count_are_those_of_the_course():
-    """A notebook that imports the course's checks is held against all of them."""
+    """A notebook that imports the course's checks is compared with all of them."""
     exercise = formats.round_to_grid
     source = "from classroom.lectures import formats as check\ncheck.round_to_grid(round_to_grid)"
     record = GOOD | {"exercise": exercise.name, "title": exercise.title}
@@ -157,7 +157,7 @@ def test_an_errors_own_words_are_cut():
 
 
 def test_old_outputs_are_not_looked_at(tmp_path):
-    """They are thrown away anyway, and another program may have written them."""
+    """They are discarded anyway, and another program may have written them."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
     notebook.cells[0].outputs = [{"output_type": "stream", "name": "stdout", "text": 5}]
     (tmp_path / "mine.ipynb").write_text(json.dumps(notebook))

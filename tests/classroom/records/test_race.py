@@ -1,10 +1,10 @@
-"""The benchmarks' table says what was met and what was missed. Speed itself is printed there and never a test."""
+"""The benchmarks' table says what was met and what was missed. Speed itself is printed there and never tested."""
 
 from classroom.records import race as harness
 
 
 def test_table_says_met_and_missed():
-    """The row of a contestant: rate, share of copy_, ratio, goal."""
+    """A contestant's row has rate, share of copy_, ratio, goal."""
     contestants = dict.fromkeys(["ours", "slow", "fast", "copy_"])
     race = harness.Race("task", 1 << 20, contestants, {"slow": 2, "fast": 2})
     seconds = {"ours": 1e-3, "slow": 3e-3, "fast": 5e-4, "copy_": 1e-4}

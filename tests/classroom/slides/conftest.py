@@ -67,7 +67,7 @@ TIME 2 min
 
 @pytest.fixture
 def small(tmp_path):
-    """The path of a small deck that keeps every rule."""
+    """Return the path of a small deck that keeps every rule."""
     path = tmp_path / "01_small.md"
     path.write_text(SMALL, encoding="utf-8")
     return path
@@ -75,7 +75,7 @@ def small(tmp_path):
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, worker_id):
-    """A folder with each deck as HTML and Markdown, its slides in a column, and one deck in every format.
+    """Return a folder with each deck as HTML and Markdown, its slides in a column, and one deck in every format.
 
     Processes of the tests that come here at the same time share the decks out among themselves.
     """

@@ -1,4 +1,4 @@
-"""A deck read as slides; the lint passes a deck in order and names each defect that is planted in it."""
+"""A deck is read as slides; the lint passes a deck in order and names each defect that is planted in it."""
 
 import pytest
 

@@ -66,7 +66,7 @@ def name(request):
 
 @pytest.fixture
 def page(browser, built, name):
-    """The teacher's deck, open; `page.asked` are the addresses that it asked for."""
+    """Open the teacher's deck; `page.asked` holds the addresses that it asked for."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     page.asked = []
     page.on("request", lambda request: page.asked.append(request.url))
@@ -78,7 +78,7 @@ def page(browser, built, name):
 
 @pytest.fixture
 def column(browser, built, name):
-    """All slides below each other, in marp's bare template: there all can be measured."""
+    """Open all slides below each other, in marp's bare template, where all can be measured."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     page.goto((built / f"{name}-column.html").as_uri())
     page.wait_for_selector("section")
@@ -150,7 +150,7 @@ def test_all_notes_fit_on_their_pages_of_the_handout(column, built, name):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessible_in_light_and_dark(column, scheme):
-    """axe finds no fault: contrast, names of pictures and frames, structure of lists and tables."""
+    """axe finds no fault in contrast, names of pictures and frames, structure of lists and tables."""
     from axe_playwright_python.sync_playwright import Axe
 
     column.emulate_media(color_scheme=scheme)
@@ -166,7 +166,7 @@ PAPER = "() => getComputedStyle(document.querySelector('section')).backgroundCol
 
 
 def test_light_and_dark_follow_the_viewer_and_the_key_d(browser, built, name):
-    """Dark when the system is; `d` switches, also inside frames, and another window of the deck remembers."""
+    """The deck is dark when the system is; `d` switches, also in frames, and another window of the deck remembers."""
     context = browser.new_context(color_scheme="light")
     page = context.new_page()
     page.goto((built / f"{name}.html").as_uri())
@@ -201,7 +201,7 @@ def test_the_presenter_view_shows_notes_and_a_timer(browser, built, name):
 
 @pytest.mark.parametrize("name", WITH_WIDGET)
 def test_the_widget_is_alive_in_its_slide(page):
-    """Without a kernel: a click on a bit, or into a box, changes the numbers."""
+    """A click on a bit, or into a box, changes the numbers without a kernel."""
     slide = page.evaluate("() => document.querySelector('iframe.live').closest('section').id")
     page.goto(page.url.split("#")[0] + f"#{slide}")
     frame = page.frame_locator("iframe.live").first
@@ -217,7 +217,7 @@ def test_pdf_and_handout_have_a_page_per_slide(built, kind):
 
 
 def pdf_pages(path):
-    """Page objects, also those in compressed object streams."""
+    """Count page objects, also those in compressed object streams."""
     content = path.read_bytes()
     for stream in re.findall(rb"/ObjStm.*?stream\r?\n(.*?)endstream", content, re.DOTALL):
         content += zlib.decompressobj().decompress(stream)

@@ -13,7 +13,7 @@ from classroom.publish.sources import CourseError
 
 @pytest.fixture
 def bare_machine(monkeypatch, tmp_path):
-    """A machine with nothing on its PATH."""
+    """Return a folder that is all the machine has on its PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CHROME_PATH", raising=False)
     monkeypatch.setattr(browser, "noted", lambda: None)
@@ -64,7 +64,7 @@ def test_a_deck_has_several_names(name):
 
 
 def test_the_lock_pins_what_is_asked_for_and_names_no_registry():
-    """Whoever installs asks the registry that their own npm is set to."""
+    """An installation asks the registry that its own npm is set to."""
     root = slides.find_root()
     asked = json.loads((root / "package.json").read_text(encoding="utf-8"))["devDependencies"]
     lock = json.loads((root / "package-lock.json").read_text(encoding="utf-8"))["packages"]
