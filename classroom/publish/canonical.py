@@ -123,6 +123,9 @@ def _machine_paths() -> list[str]:
     return [path for path in paths if len(path) > 1]  # a home of "/" would be found in everything
 
 
+# ---------------------------------------------------------------- differences
+
+
 def text_differences(fresh, committed) -> list[str]:
     """Say how the committed cells differ from the source's, outputs aside: the first difference only."""
     if len(fresh.cells) != len(committed.cells):

@@ -21,7 +21,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,14 +124,20 @@ def read_deck(path: Path) -> Deck:
 
 def without_notes(markdown: str) -> str:
     """Remove every comment that is not a directive."""
-    return COMMENT.sub(lambda m: m.group(0) if directives_of(m.group(1)) is not None else "", markdown)
+    return _with_notes(markdown, lambda note: "")
 
 
 def with_plain_notes(markdown: str) -> str:
     """Turn notes into plain text, for presenter views, PDF and PowerPoint, none of which reads Markdown."""
-    return COMMENT.sub(
-        lambda m: m.group(0) if directives_of(m.group(1)) else plain_note(m.group(0)), markdown
-    )
+    return _with_notes(markdown, plain_note)
+
+
+def _with_notes(markdown: str, replacement: Callable[[str], str]) -> str:
+    def replaced(comment: re.Match) -> str:
+        is_note = directives_of(comment[1]) is None
+        return replacement(comment[0]) if is_note else comment[0]
+
+    return COMMENT.sub(replaced, markdown)
 
 
 def plain_note(note: str) -> str:
@@ -139,6 +145,8 @@ def plain_note(note: str) -> str:
     note = re.sub(r"\*\*(\w+)\*\*", lambda m: m.group(1).upper(), note)
     return re.sub(r"(?<!\w)[*`]+(?=\S)|(?<=\S)[*`]+(?!\w)", "", note)
 
+
+# ---------------------------------------------------------------- the rules
 
 ASK_WITHIN = 5
 TIME = re.compile(r"^TIME (\d+) min$", re.MULTILINE)

@@ -221,6 +221,9 @@ def _tell(peak: int, verdict: str | None) -> None:
         return
 
 
+# ---------------------------------------------------------------- what a cell prints
+
+
 def after_returns(text: str) -> str:
     """Remove from the text what each carriage return overwrites; a return at the end of a line stays."""
     return "\n".join(map(_after_returns, text.split("\n")))

@@ -85,6 +85,8 @@ def run_marp(markdown: Path, output: Path, kind: str, *, root: Path) -> None:
         raise CourseError(f"marp could not write {output.name}. It said:\n{done.stderr.strip()}")
 
 
+# ---------------------------------------------------------------- the handout
+
 PAGE_CSS = """
 @page { size: A4; margin: 14mm 16mm; }
 html { color-scheme: light; }

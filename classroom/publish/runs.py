@@ -80,6 +80,9 @@ def keep(run: Run, source: Source, out: Path) -> None:
 TRACEBACK_LINES = 8
 
 
+# ---------------------------------------------------------------- what a person sees
+
+
 class Board:
     """Progress: `with Board(console, labels) as board:`, then per label `start`, `step` before each cell, `done`."""
 

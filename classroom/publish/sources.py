@@ -175,6 +175,8 @@ def with_headings(text: str, exercises: list[Outline], file: str = "the source")
     return HEADING.sub(heading, text).replace("*About {minutes} minutes", f"*About {total} minutes")
 
 
+# ---------------------------------------------------------------- parameters
+
 PROFILES = ("ci", "cpu", "gpu")
 
 
