@@ -6,5 +6,5 @@ rounder    rounding without a branch: the hardware's addition does it
 lookup     the same codes by one table lookup, for the small formats
 tensor     the same as scalar for whole tensors, equal to it on every code
 block      many elements that share one scale: MXFP8, MXFP6, MXFP4, MXINT8 and NVFP4
-summation  what rounding does to a long sum, and the cures: Kahan, pairwise, stochastic rounding
+summation  what rounding does to a long sum, and the remedies: Kahan, pairwise, stochastic rounding
 """

@@ -1,9 +1,14 @@
-"""Block formats: a few elements in a row share one scale. MXFP8, MXFP6, MXFP4, MXINT8 and NVFP4.
+"""Quantise to block formats, in which a few elements share one scale: MXFP8, MXFP6, MXFP4, MXINT8 and NVFP4.
 
-Small elements have no room for range, so range moves into the scale: value = element * scale. What differs
-is how the scale follows from amax, the largest magnitude in the block. In the MX formats the scale is a
-power of two (E8M0), and a mode says which one. With emax the exponent of the element's largest number (8
-for E4M3, whose largest is 448):
+    >>> from coursekit.formats.spec import MXFP4
+    >>> small = quantize(torch.linspace(-1, 1, 32), MXFP4)
+    >>> small.nbytes, small.dequantize()[:3]
+    (17, tensor([-1.0000, -1.0000, -0.7500]))
+
+Small elements have no room for range, so the scale provides it: value = element * scale. The formats differ in how
+the scale follows from amax, the largest magnitude in the block. In the MX formats the scale is a power of two
+(E8M0), and a mode says which one. With emax the exponent of the element's largest number (8 for E4M3, whose
+largest is 448):
 
     floor   2^floor(log2 amax) / 2^emax             the standard's rule; amax may be clipped
     ceil    2^ceil(log2 amax) / 2^emax              clips less; often wastes a bit of range
@@ -13,14 +18,13 @@ for E4M3, whose largest is 448):
 NVFP4 has E4M3 scales, which have too little range for a whole tensor, so one FP32 scale per tensor moves
 the largest block scale to E4M3's largest number: value = element * (block scale * tensor scale).
 
-Held bit for bit against torchao 0.18 (scales and codes; MXINT8 against gfloat), with these differences, on
-purpose:
+The tests compare it bit for bit with torchao 0.18 (scales and codes; MXINT8 with gfloat). It differs on purpose here:
 
     scale 2^-127     here x is divided by it; torchao divides by 2^-126 (and not at all in rceil), so that its
-                     blocks of amax < 2^(emax - 126) come back halved (or as zero)
+                     blocks with amax < 2^(emax - 126) come back halved (or as zero)
     rceil            exact here, as in NVIDIA's instruction cvt.rp; torchao's float32 log2 can miss a step for
                      an amax up to some 60 ulps above a power of two times the largest element
-    NaN in a block   the scale is NaN, so all of the block is NaN; the codes in it mean nothing
+    NaN in a block   the scale is NaN, so the whole block is NaN; its codes have no meaning
 
 Unlike `tensor`, blocks run along the last dimension only, and codes are kept one per byte for reading.
 """
@@ -57,11 +61,12 @@ class BlockTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes when stored: elements packed without gaps (two FP4 codes a byte), plus the scales."""
+        """Bytes when stored: elements packed without gaps (two FP4 codes per byte), plus the scales."""
         elements = math.ceil(self.codes.numel() * self.spec.element.bits / 8)
-        return (
-            elements + self.scales.numel() * self.spec.scale.bits // 8 + 4 * (self.tensor_scale is not None)
-        )
+        scales = self.scales.numel() * self.spec.scale.bits // 8
+        if self.tensor_scale is not None:
+            scales += 4
+        return elements + scales
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """[*shape] the numbers; multiplied in float32, then rounded to `dtype`."""
@@ -82,26 +87,26 @@ def quantize(
     tensor_scale: Tensor | float | None = None,
     generator: torch.Generator | None = None,
 ) -> BlockTensor:
-    """x in the block format, its last dimension cut into blocks of spec.block_size.
+    """x [..., n] in the block format, its last dimension cut into blocks of spec.block_size.
 
-    scale_mode    see the top of the module; NVFP4 has one rule and does not read it
+    scale_mode    see the top of the module; NVFP4 has one rule and ignores it
     rounding      of the elements, as in tensor.encode; those beyond the largest are clipped to it
     tensor_scale  NVFP4 only; default: largest finite amax of a block / (largest element * largest scale),
                   or 1 if all are zero
 
     A block of zeros gets the smallest scale. Infinity is clipped like any large number, but makes its
-    block's scale so large that an MX block gives infinity back. NaN makes its whole block NaN.
+    block's scale so large that an MX block returns infinity. NaN makes its whole block NaN.
 
-    Raises ValueError if the last dimension does not divide into blocks, TypeError as tensor.encode.
+    Raises ValueError if the last dimension is not a multiple of the block size, TypeError as tensor.encode.
     """
     _check(x, spec, scale_mode, tensor_scale)
     x = x.detach()
     x = x if x.dtype == torch.float64 else x.float()
     amax = _amax(x, spec.block_size)
     if spec.tensor_scale:
-        tensor_scale = (
-            _tensor_scale(amax, spec) if tensor_scale is None else torch.as_tensor(tensor_scale).float()
-        )
+        if tensor_scale is None:
+            tensor_scale = _tensor_scale(amax, spec)
+        tensor_scale = torch.as_tensor(tensor_scale).float()
         scales, factors = _nvfp4_scales(amax, spec, tensor_scale)
     else:
         scales = mx_scale_codes(amax, spec, scale_mode)
@@ -116,7 +121,7 @@ def quantize(
 
 
 def mx_scale_codes(amax: Tensor, spec: BlockSpec, scale_mode: str) -> Tensor:
-    """E8M0 codes of the scales for these amax (float32 or float64, any shape): in every mode a rounding to E8M0."""
+    """E8M0 codes uint8 [...] of the scales for amax [...] in float32 or float64: every mode is a rounding to E8M0."""
     element = spec.element
     smallest = spec.scale.min_normal  # for blocks of zeros: E8M0 has no zero
     if scale_mode == "rceil":
@@ -127,14 +132,14 @@ def mx_scale_codes(amax: Tensor, spec: BlockSpec, scale_mode: str) -> Tensor:
         amax = tensor.round_to(amax, replace(BF16, mantissa_bits=mantissa_bits))
     rounding = "up" if scale_mode == "ceil" else "down"
     codes = tensor.encode(amax.clamp(min=smallest), spec.scale, rounding=rounding)
-    # Dividing by 2^emax is subtracting emax from the code. Infinity and overflow have 255, as if it were 2^128.
+    # To divide by 2^emax is to subtract emax from the code. Infinity and overflow have 255, as if it were 2^128.
     emax = math.frexp(element.max)[1] - 1
     scales = (codes.short() - emax).clamp(0, spec.scale.max_code).to(torch.uint8)
     return torch.where(amax.isnan(), spec.scale.nan_code, scales)
 
 
 def _nvfp4_scales(amax: Tensor, spec: BlockSpec, tensor_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of the block scales, and the factors that bring x to the elements' range; all of amax's shape."""
+    """(codes of the block scales, factors that bring x into the elements' range), both in the shape of amax."""
     ratio = amax / spec.element.max / tensor_scale
     scales = tensor.encode(ratio.clamp(spec.scale.min_normal, spec.scale.max), spec.scale)
     # x * ((1 / t) / s) and not x / (s t): the order of torchao and of its CUDA kernel, to the last bit
@@ -180,6 +185,6 @@ def _check(x: Tensor, spec: BlockSpec, scale_mode: str, tensor_scale: Tensor | f
         raise ValueError(f"{spec.name} has no tensor scale, got {tensor_scale}. Leave it out, or use NVFP4.")
     if x.ndim == 0 or x.shape[-1] % spec.block_size:
         raise ValueError(
-            f"{spec.name} cuts the last dimension into {spec.block_size}s, got shape {tuple(x.shape)}. "
+            f"{spec.name} cuts the last dimension into blocks of {spec.block_size}, got shape {tuple(x.shape)}. "
             "Pad it with zeros (torch.nn.functional.pad), which change no scale, and cut them off afterwards."
         )

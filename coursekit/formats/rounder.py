@@ -1,4 +1,4 @@
-"""The arithmetic under `tensor`: round a piece of a tensor to a format, with no branch per element.
+"""Round a piece of a tensor to a format, with no branch per element: the arithmetic under `tensor`.
 
 `scalar` divides by the ulp, rounds to an integer and multiplies back. Adding a large number does all three
 at once. Let a = |x| lie in the binade of E (a power of two, E <= a < 2E) and, on a float32 carrier, take
@@ -6,12 +6,19 @@ at once. Let a = |x| lie in the binade of E (a power of two, E <= a < 2E) and, o
     c = E * 2^(23 - M)          so that float32's own ulp at c is the ulp of the format at a
 
 Then the hardware's addition a + c rounds a to a multiple of that ulp, ties to even, and (a + c) - c is the
-answer. Below the smallest normal number E stays put, which is all there is to subnormals. Inside a + c the
-lowest bits *are* the integer n = a / ulp, so the code is a subtraction of bit patterns away.
+answer:
 
-A bool tensor costs more than all of this together, so comparisons are made on bit patterns (they are
-ordered like the magnitudes, NaN above infinity): (limit - pattern) >> 31 is a mask of ones where pattern >
-limit, else of zeros.
+    >>> a, E, M = torch.tensor(1.3), 1.0, 2      # two mantissa bits: 1, 1.25, 1.5, 1.75
+    >>> c = E * 2 ** (23 - M)
+    >>> (a + c) - c
+    tensor(1.2500)
+
+Below the smallest normal number E stays the same: subnormals need nothing more. Inside a + c the lowest bits *are* the
+integer n = a / ulp, so the code follows by subtracting bit patterns.
+
+A bool tensor costs more than all of this together, so comparisons are made on bit patterns (they are ordered
+like the magnitudes, NaN above infinity): (limit - pattern) >> 31 is a mask of ones where pattern > limit, else
+of zeros. Left out: checks, and cutting tensors into pieces (`tensor`).
 """
 
 from __future__ import annotations
@@ -47,9 +54,8 @@ class Carrier:
     def pattern(self, value: float) -> int:
         """The bits of a positive normal value as a signed integer."""
         fraction, exponent = math.frexp(value)  # 1/2 <= fraction < 1
-        significand = int(
-            math.ldexp(fraction, self.mantissa_bits + 1)
-        )  # its hidden one adds 1 to the exponent
+        significand = int(math.ldexp(fraction, self.mantissa_bits + 1))
+        # The significand's hidden one adds 1 to the exponent field, hence - 2 and not - 1.
         return significand + ((exponent + self.max_exponent - 2) << self.mantissa_bits)
 
     def holds(self, fmt: FloatSpec) -> bool:
@@ -73,7 +79,7 @@ FLOAT64 = Carrier(torch.float64, torch.int64, 64, 52, 1023)
 
 
 def to_integer(q: Tensor, negative: Tensor, rounding: str, generator: torch.Generator | None) -> Tensor:
-    """q >= 0 to whole numbers; `negative` says on which side of zero each number really is. NaN stays NaN."""
+    """q [n] >= 0 to whole numbers [n]; `negative` bool [n] says where the number is below zero. NaN stays NaN."""
     if rounding == "nearest_even":
         return q.round()
     lower = q.floor()
@@ -93,7 +99,7 @@ def to_integer(q: Tensor, negative: Tensor, rounding: str, generator: torch.Gene
 
 
 class FloatRounder:
-    """Rounds pieces of a tensor to one format; `values` and `codes` finish what `_add_c` begins."""
+    """Rounds pieces [n] of a tensor to one format; `values` and `codes` finish what `_add_c` begins."""
 
     def __init__(self, fmt: FloatSpec, carrier: Carrier, rounding: str, saturate: bool, generator):
         self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
@@ -110,7 +116,7 @@ class FloatRounder:
         self.offset = c_field + (lowest_binade << fmt.mantissa_bits)
 
     def values(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
-        """out <- x rounded, all of one length; x is of the carrier's float type."""
+        """out [n] <- x [n] rounded; x has the carrier's float type, out any."""
         fmt, a, bits = self.fmt, scratch.a, scratch.a_bits
         s = self._magnitude(x, a)
         a.clamp_(max=self.top)  # keeps NaN
@@ -128,7 +134,7 @@ class FloatRounder:
             torch.copysign(a, s, out=out)
 
     def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
-        """out <- the codes of x rounded; arguments as in values()."""
+        """out [n] <- the codes of x [n] rounded, in any integer type."""
         fmt, carrier, bits, index = self.fmt, self.carrier, scratch.a_bits, scratch.e_bits
         s = self._magnitude(x, scratch.a)
         correction = (fmt.sign_mask if fmt.nan_code is None else fmt.nan_code) - self.top_code

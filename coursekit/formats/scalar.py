@@ -1,5 +1,9 @@
 """Decode, encode and round one number, every rule spelled out. Slow and obvious: this is the definition.
 
+    >>> from coursekit.formats.spec import E4M3
+    >>> encode(0.1, E4M3), decode(29, E4M3), round_to(500, E4M3), round_to(500, E4M3, saturate=True)
+    (29, 0.1015625, nan, 448.0)
+
 A number that a format holds is an integer `n` times a power of two, the ulp ("unit in the last place"):
 
     ulp = 2^(exponent - mantissa_bits)      exponent = floor(log2 |value|), never below the min_exponent
@@ -9,11 +13,11 @@ same integer, because the codes of the positive numbers count 0, 1, 2, ... from 
 
     code = n + (exponent - min_exponent) * 2^mantissa_bits
 
-A carry in `n` (1.111 rounds to 10.000) walks into the exponent field by itself. Numbers are `Fraction`s
+A carry in `n` (1.111 rounds to 10.000) moves into the exponent field by itself. Numbers are `Fraction`s
 inside: nothing is rounded twice, whatever the input (a Python int of any size, a `Fraction`, a float down
 to 2^-1074).
 
-Unlike `tensor`, this module knows no speed and no torch. The tests hold `tensor` equal to it on every code.
+Unlike `tensor`, this module ignores speed and does not import torch. The tests hold `tensor` equal to it on every code.
 
 What happens where a format has no code for the result, the same in both modules:
 
@@ -57,8 +61,7 @@ class FormatInfo:
 
 
 def fields(code: int, fmt: FloatSpec) -> tuple[int, int, int]:
-    """(sign, exponent field, mantissa field) of a code. Raises TypeError for an integer format: it has no
-    fields.
+    """(sign, exponent field, mantissa field) of a code. Raises TypeError for an integer format, which has no fields.
 
     >>> from coursekit.formats.spec import FP16
     >>> fields(0b1_01111_1000000000, FP16)
@@ -81,13 +84,15 @@ def decode(code: int, fmt: FloatSpec | IntSpec) -> float:
     >>> decode(0x7E, E4M3)
     448.0
 
-    Raises ValueError if the code has more bits than the format, TypeError if it is no int.
+    Raises ValueError if the code has more bits than the format, TypeError if it is not an int.
     """
     _check_code(code, fmt)
     if isinstance(fmt, IntSpec):
         negative = fmt.signed and code >= 1 << (fmt.bits - 1)
-        return (code - (1 << fmt.bits) if negative else code) * fmt.ulp
-    if fmt.specials == "fnuz" and code == fmt.nan_code:
+        if negative:  # two's complement
+            code -= 1 << fmt.bits
+        return code * fmt.ulp
+    if fmt.specials == "fnuz" and code == fmt.nan_code:  # the code that would be -0
         return math.nan
     sign, exponent, mantissa = fields(code, fmt)
     magnitude = code & ~fmt.sign_mask
@@ -118,13 +123,13 @@ def encode(
     >>> bit_string(encode(-1.5, FP16), FP16)
     '1 01111 1000000000'
 
-    Raises TypeError if `value` is no real number (bool, str, complex), ValueError for an unknown rounding.
+    Raises TypeError if `value` is not a real number (bool, str, complex), ValueError for an unknown rounding.
     """
     _check_rounding(rounding, random)
     value = _real(value)
     if isinstance(fmt, IntSpec):
         return _encode_integer(value, fmt, rounding, random)
-    negative = math.copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
+    negative = math.copysign(1.0, value) < 0 if isinstance(value, float) else value < 0  # -0.0 has a sign
     if _isnan(value) or (not fmt.signed and (value < 0 or (value == 0 and not fmt.has_zero))):
         return _nan(fmt, negative)
     if _isinf(value):
@@ -159,13 +164,15 @@ def round_to(
 def _encode_magnitude(
     a: Fraction, fmt: FloatSpec, rounding: str, negative: bool, random: Random | None
 ) -> int:
-    """Code of a >= 0 as if the exponent field had no upper end; more than fmt.max_code means overflow."""
-    if not fmt.subnormals:  # no zero either: below the smallest number there is nothing to round to
+    """Code of a >= 0 as if the exponent field had no upper end; a code above fmt.max_code means overflow."""
+    if not fmt.subnormals:  # there is no zero either, so nothing to round down to
         a = max(a, Fraction(2) ** fmt.min_exponent)
     exponent = max(_floor_log2(a), fmt.min_exponent) if a else fmt.min_exponent
     n = _to_integer(a / Fraction(2) ** (exponent - fmt.mantissa_bits), rounding, negative, random)
     code = n + ((exponent - fmt.min_exponent) << fmt.mantissa_bits)
-    return code if fmt.subnormals else code - (1 << fmt.mantissa_bits)
+    if not fmt.subnormals:  # field 0 is a normal binade, so `n` brings a hidden one that no field counts
+        code -= 1 << fmt.mantissa_bits
+    return code
 
 
 def _encode_integer(value: float | Fraction, fmt: IntSpec, rounding: str, random: Random | None) -> int:
@@ -202,7 +209,7 @@ def _to_integer(q: Fraction, rounding: str, negative: bool, random: Random | Non
 
 
 def all_codes(fmt: FloatSpec | IntSpec) -> range:
-    """Every code of the format, 0 to 2^bits - 1."""
+    """All codes of the format, 0 to 2^bits - 1."""
     return range(1 << fmt.bits)
 
 
@@ -217,8 +224,7 @@ def all_values(fmt: FloatSpec | IntSpec) -> list[float]:
 
 
 def ulp(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> float:
-    """Distance between the numbers of the format in the binade that holds |value|, as `math.ulp` for
-    Python's floats.
+    """Distance between the numbers of the format in the binade that holds |value|, like `math.ulp` for floats.
 
     At and around zero: the smallest subnormal. Beyond the largest number: the distance just below it. NaN for
     NaN, infinity for infinity.
@@ -236,7 +242,7 @@ def ulp(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> float:
 def neighbours(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> tuple[float | None, float | None]:
     """(largest number below, smallest number above) the value, both strictly, in the format.
 
-    Beyond the last finite number comes infinity where the format has it, else None. ValueError for NaN.
+    Beyond the last finite number comes infinity if the format has it, else None. Raises ValueError for NaN.
 
     >>> from coursekit.formats.spec import FP16
     >>> neighbours(2048, FP16)
@@ -254,9 +260,9 @@ def neighbours(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> tuple
 def _next(value: float | Fraction, fmt: FloatSpec | IntSpec, direction: str) -> float | None:
     """The nearest number of the format strictly in that direction ("up" or "down")."""
     outwards = 1 if direction == "up" else -1
-    lowest, highest = finfo(fmt).lowest, fmt.max
-    last = highest if outwards > 0 else lowest
-    first = lowest if outwards > 0 else highest
+    first, last = finfo(fmt).lowest, fmt.max
+    if outwards < 0:
+        first, last = last, first
     if (value - first) * outwards < 0:
         return first
     if (value - last) * outwards >= 0:
@@ -265,7 +271,8 @@ def _next(value: float | Fraction, fmt: FloatSpec | IntSpec, direction: str) -> 
     rounded = round_to(value, fmt, rounding=direction)
     if rounded != value:
         return rounded
-    # `value` is a number of the format: go one step, and half an ulp is not enough below a power of two
+    # `value` is a number of the format. A quarter of an ulp leads off it; just below a power of two the next number
+    # is half an ulp away.
     step = Fraction(ulp(value, fmt)) / 4 * outwards
     return round_to(Fraction(value) + step, fmt, rounding=direction)
 
@@ -279,15 +286,18 @@ def finfo(fmt: FloatSpec | IntSpec) -> FormatInfo:
     """
     if isinstance(fmt, IntSpec):
         return FormatInfo(fmt.name, fmt.bits, fmt.max, fmt.min, fmt.ulp, fmt.ulp, fmt.ulp, 1 << fmt.bits)
-    lowest = -fmt.max if fmt.signed else (0.0 if fmt.has_zero else fmt.min_normal)
-    numbers = 2 * fmt.max_code + 1 if fmt.signed and fmt.has_zero else (1 + fmt.signed) * (fmt.max_code + 1)
+    unsigned_lowest = 0.0 if fmt.has_zero else fmt.min_normal
+    lowest = -fmt.max if fmt.signed else unsigned_lowest
+    numbers = (1 + fmt.signed) * (fmt.max_code + 1)
+    if fmt.signed and fmt.has_zero:  # -0 and 0 count once
+        numbers -= 1
     return FormatInfo(
         fmt.name, fmt.bits, fmt.max, lowest, fmt.min_normal, fmt.min_subnormal, fmt.eps, numbers
     )
 
 
 def bit_string(code: int, fmt: FloatSpec | IntSpec) -> str:
-    """The bits of a code, a float's sign, exponent and mantissa apart (a field of no bits is left out).
+    """The bits of a code as text, with spaces between sign, exponent and mantissa (a field of no bits is left out).
 
     >>> from coursekit.formats.spec import FP16
     >>> bit_string(0x4000, FP16)
@@ -303,7 +313,7 @@ def bit_string(code: int, fmt: FloatSpec | IntSpec) -> str:
 
 
 def _nan(fmt: FloatSpec, negative: bool) -> int:
-    if fmt.nan_code is None:
+    if fmt.nan_code is None:  # zero, of the opposite sign
         return 0 if negative else fmt.sign_mask
     return fmt.nan_code | (fmt.sign_mask if negative else 0)
 
@@ -317,7 +327,7 @@ def _overflow(fmt: FloatSpec, saturate: bool) -> int:
 
 def _floor_log2(a: Fraction) -> int:
     """Largest e with 2^e <= a, for a > 0. From the bit lengths: math.log2 is off next to a power of two."""
-    e = a.numerator.bit_length() - a.denominator.bit_length()
+    e = a.numerator.bit_length() - a.denominator.bit_length()  # right, or one too large
     return e if Fraction(2) ** e <= a else e - 1
 
 
@@ -328,11 +338,9 @@ def _real(value: float | int | Fraction) -> float | Fraction:
             f"expected one real number (int, float or Fraction), got {type(value).__name__}. "
             "For tensors use coursekit.formats.tensor."
         )
-    return (
-        Fraction(int(value.numerator), int(value.denominator))
-        if isinstance(value, Rational)
-        else float(value)
-    )
+    if isinstance(value, Rational):
+        return Fraction(int(value.numerator), int(value.denominator))  # numpy's integers are Rational too
+    return float(value)
 
 
 def _isnan(value: float | Fraction) -> bool:

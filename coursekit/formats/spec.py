@@ -1,4 +1,7 @@
-"""A number format as one frozen record, and the table of all formats of the course.
+"""Describe a number format as one frozen record; the table of all formats of the course.
+
+    >>> FP16.max, FP16.min_subnormal, FP16.eps
+    (65504.0, 5.960464477539063e-08, 0.0009765625)
 
 A floating-point format is five facts: how many exponent bits, how many mantissa bits, which bias, which codes
 are kept for infinity and NaN, and whether there is a sign. Everything else (largest number, smallest,
@@ -9,8 +12,8 @@ Layout of a code, from the highest bit: [sign] [exponent field, E bits] [mantiss
     exponent field > 0:  value = (-1)^sign * 2^(field - bias) * (1 + mantissa / 2^M)      normal
     exponent field = 0:  value = (-1)^sign * 2^(1 - bias)     * (0 + mantissa / 2^M)      subnormal
 
-What this leaves out: block formats share one scale among many elements; `BlockSpec` only names the parts, the
-arithmetic is in `formats.block`.
+What this leaves out: arithmetic (`scalar`). Block formats share one scale among many elements; `BlockSpec` only names
+their parts, `block` computes with them.
 """
 
 from __future__ import annotations
@@ -81,14 +84,15 @@ class FloatSpec:
     @property
     def min_exponent(self) -> int:
         """Exponent of the smallest normal number; subnormals share it."""
-        return (1 if self.subnormals else 0) - self.bias
+        lowest_field = 1 if self.subnormals else 0  # with subnormals, field 0 means the exponent of field 1
+        return lowest_field - self.bias
 
     @property
     def max_code(self) -> int:
         """Code of the largest finite number (positive)."""
         all_ones = (1 << (self.exponent_bits + self.mantissa_bits)) - 1
         if self.specials == "ieee":
-            return all_ones - (1 << self.mantissa_bits)
+            return all_ones - (1 << self.mantissa_bits)  # below the reserved exponent field
         return all_ones - 1 if self.specials == "fn" else all_ones
 
     @property
@@ -101,7 +105,7 @@ class FloatSpec:
         """Code of the quiet NaN, sign bit clear (in fnuz set: its only NaN). None if there is none."""
         match self.specials:
             case "ieee" if self.mantissa_bits > 0:
-                return self.inf_code | (1 << (self.mantissa_bits - 1))
+                return self.inf_code | (1 << (self.mantissa_bits - 1))  # quiet: the first mantissa bit is set
             case "fn":
                 return self.max_code + 1
             case "fnuz":
@@ -119,7 +123,8 @@ class FloatSpec:
     @property
     def max(self) -> float:
         """Largest finite number."""
-        significand = (self.max_code & ((1 << self.mantissa_bits) - 1)) + (1 << self.mantissa_bits)
+        hidden_one = 1 << self.mantissa_bits
+        significand = hidden_one + (self.max_code & (hidden_one - 1))
         return significand * 2.0 ** (self.max_exponent - self.mantissa_bits)
 
     @property
@@ -174,7 +179,7 @@ class BlockSpec:
 
     @property
     def bits_per_element(self) -> float:
-        """Storage per element, block scales shared out; NVFP4's one FP32 scale per tensor is not counted."""
+        """Bits stored per element, its share of the block scale included; NVFP4's scale per tensor is not counted."""
         return self.element.bits + self.scale.bits / self.block_size
 
 
@@ -199,7 +204,7 @@ E3M2 = FloatSpec("E3M2", 3, 2, 3, "finite", OCP_MX)
 E2M3 = FloatSpec("E2M3", 2, 3, 1, "finite", OCP_MX)
 E2M1 = FloatSpec("E2M1", 2, 1, 1, "finite", OCP_MX)
 E8M0 = FloatSpec("E8M0", 8, 0, 127, "fn", OCP_MX, signed=False, subnormals=False)
-# Cousins of FP8 that ml_dtypes knows: other rules for the special codes.
+# Variants of FP8 that ml_dtypes has: other rules for the special codes.
 E4M3_IEEE = FloatSpec("E4M3_IEEE", 4, 3, 7, "ieee", ML_DTYPES)
 E3M4 = FloatSpec("E3M4", 3, 4, 3, "ieee", ML_DTYPES)
 E4M3FNUZ = FloatSpec("E4M3FNUZ", 4, 3, 8, "fnuz", FNUZ)
@@ -222,23 +227,8 @@ MXFP4 = BlockSpec("MXFP4", E2M1, 32, E8M0, OCP_MX)
 MXINT8 = BlockSpec("MXINT8", MXINT8_ELEMENT, 32, E8M0, OCP_MX)
 NVFP4 = BlockSpec("NVFP4", E2M1, 16, E4M3, NVIDIA_NVFP4, tensor_scale=True)
 
-FLOATS = (
-    FP32,
-    TF32,
-    BF16,
-    FP16,
-    E5M2,
-    E4M3,
-    E3M2,
-    E2M3,
-    E2M1,
-    E8M0,
-    E4M3_IEEE,
-    E3M4,
-    E4M3FNUZ,
-    E5M2FNUZ,
-    E4M3B11FNUZ,
-)
+FP8_VARIANTS = (E4M3_IEEE, E3M4, E4M3FNUZ, E5M2FNUZ, E4M3B11FNUZ)
+FLOATS = (FP32, TF32, BF16, FP16, E5M2, E4M3, E3M2, E2M3, E2M1, E8M0, *FP8_VARIANTS)
 INTS = (INT8, UINT8, INT4, UINT4, INT2, UINT2, MXINT8_ELEMENT)
 BLOCKS = (MXFP8_E5M2, MXFP8_E4M3, MXFP6_E3M2, MXFP6_E2M3, MXFP4, MXINT8, NVFP4)
 FORMATS = {spec.name: spec for spec in (*FLOATS, *INTS, *BLOCKS)}

@@ -1,14 +1,16 @@
-"""What rounding does to a long sum: every addition rounds, and a small addend may vanish altogether.
+"""Show what rounding does to a long sum: every addition rounds, and a small addend may be lost altogether.
 
-    1 + 0.001 in BF16: the numbers next to 1 are 0.996 and 1.0078, so the sum rounds back to 1, a thousand
-    times over
+    >>> from coursekit.formats.spec import BF16
+    >>> x = torch.full((1000,), 0.001)           # the BF16 numbers next to 1 are 0.996 and 1.0078
+    >>> partial_sums(x, BF16, start=1.0)[-1].item(), round(pairwise_sum(x, BF16).item(), 3)
+    (1.0, 1.0)
 
 `partial_sums` adds one number after the other and rounds after every addition, as an accumulator of that
-format does. The cures are here beside it: carry the lost part along (Kahan), add in pairs so that both
-addends are of one size, round up or down by chance so that the error averages out, or accumulate in a wider
+format does. The remedies stand beside it: carry the lost part along (Kahan), add in pairs so that both
+addends have similar sizes, round up or down at random so that the error averages out, or accumulate in a wider
 format.
 
-All sums run along the last dimension; the others are independent trials, computed together. The addends are
+All sums run along the last dimension; the others are independent trials, computed together. Addends are
 rounded to the format first. An addition is done in float64 and then rounded to the format: for numbers of
 at most 25 significant bits and rounding to nearest that is the correctly rounded sum (Figueroa, When is
 Double Rounding Innocuous?, SIGNUM Newsletter 30(3), 1995). The directed modes see the float64 sum, in which
@@ -79,8 +81,8 @@ def kahan_sum(x: Tensor, fmt: FloatSpec) -> Tensor:
 def pairwise_sum(x: Tensor, fmt: FloatSpec, *, rounding: str = "nearest_even", generator=None) -> Tensor:
     """Sum of x [..., n] by adding neighbours, then neighbours of the results, and so on: float64 [...].
 
-    Every number takes part in log2(n) additions instead of n. Lengths that are no power of two: the odd one
-    out goes to the next round unchanged.
+    Every number takes part in log2(n) additions instead of n. If a round has an odd number of addends, the last
+    one goes to the next round unchanged.
     """
     level = _steps(x, fmt)  # [n, ...]
     if level.shape[0] == 0:
@@ -88,12 +90,12 @@ def pairwise_sum(x: Tensor, fmt: FloatSpec, *, rounding: str = "nearest_even", g
     while level.shape[0] > 1:
         even, odd = level[: level.shape[0] // 2 * 2 : 2], level[1::2]
         sums = round_to(even + odd, fmt, rounding=rounding, generator=generator)
-        level = torch.cat([sums, level[2 * sums.shape[0] :]])
+        level = torch.cat([sums, level[2 * sums.shape[0] :]])  # the last one of an odd number
     return level[0]
 
 
 def dot(x: Tensor, y: Tensor, fmt: FloatSpec, *, accumulate: FloatSpec = FP32) -> Tensor:
-    """Dot product along the last dimension: x and y in `fmt`, running sum in `accumulate`. float64 [...].
+    """Dot product of x and y [..., n] along n: x and y in `fmt`, running sum in `accumulate`. float64 [...].
 
     The products are exact before they are added, as in a tensor core; the running sum is rounded after
     every addition. So accumulate=FP16 shows what an FP16 accumulator loses, accumulate=FP32 what the
@@ -107,7 +109,7 @@ def dot(x: Tensor, y: Tensor, fmt: FloatSpec, *, accumulate: FloatSpec = FP32) -
 
 
 def _kahan_step(total: Tensor, addend: Tensor, lost: Tensor, rounded) -> tuple[Tensor, Tensor]:
-    """(new total, what it lacks): every operation is one of the format."""
+    """(new total, its error so far); every operation is rounded to the format."""
     corrected = rounded(addend - lost)
     new_total = rounded(total + corrected)
     gained = rounded(new_total - total)

@@ -1,10 +1,14 @@
 """Encode, decode and round whole tensors: any shape, any float or integer dtype, any device.
 
-Equal to `scalar` on every code and in every special case; see the table there. The arithmetic is in
-`rounder`; this module checks what comes in and feeds it in pieces that stay in the cache. Float64 input,
-and formats whose exponent is as wide as float32's, are carried in float64, so that nothing is rounded twice.
+    >>> from coursekit.formats.spec import E4M3
+    >>> decode(encode(torch.tensor([0.1, -3.0, 500.0]), E4M3), E4M3)
+    tensor([ 0.1016, -3.0000,     nan])
 
-Gradients: none. Rounding is flat almost everywhere, and results are detached. For a straight-through
+It equals `scalar` on every code and in every special case; see the table there. The arithmetic is in
+`rounder`; this module checks the input and passes it on in pieces that stay in the cache. Float64 input,
+and formats whose exponent is as wide as float32's, are computed in float64, so that nothing is rounded twice.
+
+Left out: gradients. Rounding is flat almost everywhere, and results are detached. For a straight-through
 estimate write `x + (round_to(x, fmt) - x).detach()`.
 """
 
@@ -43,9 +47,8 @@ def encode(
     """
     check_input(x)
     out = torch.empty(x.shape, dtype=code_dtype(_check_format(fmt)), device=x.device)
-    length = (
-        2 * PIECE if lookup.applies(x, fmt, rounding) else PIECE
-    )  # a lookup has one scratch buffer, not three
+    # A lookup has one scratch buffer and not three, so its pieces may be longer.
+    length = 2 * PIECE if lookup.applies(x, fmt, rounding) else PIECE
     encode_pieces(_flat_pieces(x, out, length), x, fmt, rounding, saturate, generator)
     return out
 
@@ -58,12 +61,13 @@ def encode_pieces(
     saturate: bool,
     generator: torch.Generator | None,
 ) -> None:
-    """Write codes for pieces (x, out), flat, of the dtype and in all the length of `like`."""
+    """Write codes for pieces (x [n], out [n]) of a tensor; `like` has their dtype and their length in all."""
     rounder = _rounder(like, fmt, rounding, saturate, generator)
     if not lookup.applies(like, fmt, rounding):
         for x_piece, out_piece, scratch in _with_scratch(pieces, rounder.carrier):
             rounder.codes(x_piece, out_piece, scratch)
         return
+    # The keys are too few for a lookup themselves, so this encode() goes through the rounder.
     table = encode(lookup.key_values(fmt, like.device), fmt, rounding=rounding, saturate=saturate)
     key = torch.empty(0, dtype=torch.int32, device=like.device)
     for x_piece, out_piece in pieces:
@@ -80,11 +84,10 @@ def round_to(
     generator: torch.Generator | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """The numbers in `fmt` that x rounds to, in x's own float dtype (float32 for integer and float8 input).
+    """The numbers in `fmt` that x [...] rounds to: [...] in x's own float dtype (float32 for integers and float8).
 
     Arguments as in encode(). `out` receives the result and may be x itself. A rounded number that x's dtype
-    cannot hold becomes what torch makes of it there (float16 65504 is 65536 in BF16, which as float16 is
-    inf).
+    cannot hold is converted as torch does it (float16 65504 is 65536 in BF16, which as float16 is inf).
 
     >>> from coursekit.formats.spec import E4M3
     >>> round_to(torch.tensor([0.1, 1000.0]), E4M3, saturate=True)
@@ -101,9 +104,9 @@ def round_to(
             f"got {out.dtype}, {tuple(out.shape)}, on {out.device}. "
             "Leave it out, or make it with torch.empty_like(x)."
         )
-    target = (
-        out.detach() if out.is_contiguous() else torch.empty_like(out, memory_format=torch.contiguous_format)
-    )
+    target = out.detach()
+    if not out.is_contiguous():  # pieces are views of a flat tensor, so round into another one first
+        target = torch.empty_like(out, memory_format=torch.contiguous_format)
     for x_piece, out_piece, scratch in _with_scratch(_flat_pieces(x, target), rounder.carrier):
         rounder.values(x_piece, out_piece, scratch)
     if target.data_ptr() != out.data_ptr():
@@ -114,10 +117,11 @@ def round_to(
 def decode(codes: Tensor, fmt: FloatSpec | IntSpec, dtype: torch.dtype = torch.float32) -> Tensor:
     """The numbers that the codes stand for, as `dtype` (float32 holds every format of the course exactly).
 
-    codes  integers of any shape, 0 to 2^bits - 1
+    codes    integers of any shape, 0 to 2^bits - 1
+    returns  same shape
 
     Many short codes are looked up in the table of all values: faster than computing each. Raises TypeError
-    if the codes are no integers, ValueError if one has more bits than the format.
+    if the codes are not integers, ValueError if one has more bits than the format.
     """
     _check_codes(codes, fmt)
     if fmt.bits > 16 or codes.numel() <= 1 << fmt.bits:
@@ -141,7 +145,9 @@ def all_values(
 
 def code_dtype(fmt: FloatSpec | IntSpec) -> torch.dtype:
     """The integer type that holds one code per element."""
-    return torch.uint8 if fmt.bits <= 8 else torch.int32 if fmt.bits < 32 else torch.int64
+    if fmt.bits <= 8:
+        return torch.uint8
+    return torch.int32 if fmt.bits < 32 else torch.int64  # int32 has 31 bits beside its sign
 
 
 def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
@@ -167,7 +173,7 @@ def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
 def _with_scratch(
     pieces: Iterable[tuple[Tensor, Tensor]], carrier: Carrier
 ) -> Iterator[tuple[Tensor, Tensor, Scratch]]:
-    """(piece of x as the carrier's floats, piece of out, scratch), flat and of one length."""
+    """(piece of x as the carrier's floats [n], piece of out [n], scratch for n)."""
     n = -1
     for x_piece, out_piece in pieces:
         if x_piece.numel() != n:  # the first piece, and a shorter last one
@@ -197,7 +203,7 @@ def _carried(x: Tensor, carrier: Carrier) -> Tensor:
 
 
 def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool, generator):
-    """The rounder for these inputs, after checking them at the door."""
+    """The rounder for these inputs. Raises ValueError for an unknown rounding, or a format that is too wide."""
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
     wide = x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32)
@@ -213,7 +219,7 @@ def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool,
 
 
 def check_input(x: Tensor) -> Tensor:
-    """x itself; raises TypeError unless it is a tensor of real numbers."""
+    """Returns x itself; raises TypeError unless it is a tensor of real numbers."""
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch.Tensor, got {type(x).__name__}. Use torch.as_tensor(x).")
     if not (x.dtype.is_floating_point or x.dtype in INTEGERS):
@@ -226,7 +232,7 @@ def _check_format(fmt: FloatSpec | IntSpec) -> FloatSpec | IntSpec:
         return fmt
     raise TypeError(
         f"expected a FloatSpec or IntSpec, got {type(fmt).__name__}. "
-        "A name becomes a format by spec.get_format(name); block formats are in formats.block."
+        "spec.get_format(name) finds a format by its name; block formats are in formats.block."
     )
 
 
