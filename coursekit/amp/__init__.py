@@ -1,6 +1,6 @@
-"""Mixed precision: cheap numbers where they do no harm, and what keeps training alive in FP16.
+"""Mixed precision: 16-bit numbers where they do no harm, and what keeps training stable in FP16.
 
-tensor_core      FP16 and BF16 by rounding, on a processor that has no such products
+tensor_core      FP16 and BF16 products by rounding, on a processor that has none
 master_weights   FP32 copies that the optimizer steps on
 grad_stats       which gradients a format flushes to zero, by layer
 unscale          divide all gradients by the loss scale and find inf and NaN

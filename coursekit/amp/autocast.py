@@ -1,7 +1,7 @@
-"""Autocast from scratch: every operation of a region runs in the dtype that a table names.
+"""Run every operation of a region in the dtype that a table names: autocast from scratch.
 
     with autocast("cpu", torch.bfloat16):     # as torch.autocast
-        loss = model(x)                       # linear: bfloat16; nll_loss: float32; relu: as it comes
+        loss = model(x)                       # linear: bfloat16; nll_loss: float32; relu: the input's dtype
     loss.backward()                           # outside: every cast is undone by its own backward
 
 Autocast has three parts, and each is a few lines here:
@@ -10,16 +10,16 @@ Autocast has three parts, and each is a few lines here:
     a hook       TorchFunctionMode sees every call of torch before autograd does. The casts must happen
                  there: then autograd records them, keeps the 16-bit inputs for backward, and hands the
                  float32 leaf a float32 gradient. A TorchDispatchMode sits below autograd: too late.
-    a cache      a weight used twice is cast once. Kept until the outermost region ends, since the optimiser
+    a cache      a weight used twice is cast once. Kept until the outermost region ends, since the optimizer
                  changes the weight afterwards.
 
-The flags "enabled" and "dtype" are torch's own, so that code which asks torch.is_autocast_enabled or opens
+The flags "enabled" and "dtype" are torch's own. So code that asks torch.is_autocast_enabled or opens
 torch.autocast(enabled=False) within, as the rotary embedding of transformers does, finds what it expects.
 torch's own casting is switched off for every call that passes the hook.
 
-Not covered: to a hook in Python, a C++ function is one call. Of one that is made of others inside, torch's
-autocast sees the parts and this one does not. Those that models of language use stand in the table by their
-own names (einsum, tensordot, pad); torch.lstm and its kin, cov, matrix_power and matrix_exp run untouched.
+Left out: what happens inside a C++ function. To a hook in Python it is one call; torch's autocast sees the
+functions that it calls. Those that language models use are in the table under their own names (einsum,
+tensordot, pad); torch.lstm, gru and rnn, cov, matrix_power and matrix_exp run unchanged.
 
 Source: torch/include/ATen/autocast_mode.h (cached_cast, CastPolicy, WrapFunction_); PyTorch documentation,
 torch.overrides.TorchFunctionMode.
@@ -45,11 +45,13 @@ LOW_DTYPES = (torch.bfloat16, torch.float16)
 
 
 class _Regions(threading.local):
-    """How deep this thread is in regions, and the casts it keeps until it leaves the outermost."""
+    """How many regions this thread is in, and the casts it keeps until it leaves the outermost."""
 
     def __init__(self):
         self.depth = 0
-        self.cache: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self.cache: dict[
+            tuple[int, torch.dtype], tuple[Tensor, Tensor]
+        ] = {}  # (id, dtype): (weight, its cast)
 
 
 _regions = _Regions()
@@ -59,8 +61,8 @@ class autocast(ContextDecorator):
     """A region in which operations choose their dtype, as torch.autocast; also a decorator.
 
     device_type    "cpu" or "cuda"; tensors elsewhere are left alone
-    dtype          torch.bfloat16 or torch.float16; None is what torch takes for the device
-    enabled        False makes the region a hole in an outer one
+    dtype          torch.bfloat16 or torch.float16; None: torch's default for the device
+    enabled        False switches an outer region off within this one
     cache_enabled  keep the casts of leaf weights until the outermost region ends
     policy         {operation: rule} in place of autocast_policy.POLICY[device_type]
 
@@ -92,7 +94,7 @@ class autocast(ContextDecorator):
         self._device_type = device_type
         self._wanted = (enabled, dtype, cache_enabled)
         self._hook = _Hook(device_type, table)
-        # The flags before each entry: a list, for a region may be entered again within itself.
+        # The flags before each entry: a list, since a region may be entered again within itself.
         self._outer: list[tuple[bool, torch.dtype, bool]] = []
 
     def __enter__(self) -> autocast:
@@ -111,7 +113,7 @@ class autocast(ContextDecorator):
 
 
 class _Hook(TorchFunctionMode):
-    """Sees every call of torch within a region. While it handles one it is off, and on again after."""
+    """Sees every call of torch within a region. It is off while it handles one, and on again afterwards."""
 
     def __init__(self, device_type: str, policy: Mapping[str, Rule]):
         super().__init__()
@@ -120,10 +122,12 @@ class _Hook(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not torch.is_autocast_enabled(self._device_type):  # a hole, or an inner region has done the casts
+        if not torch.is_autocast_enabled(
+            self._device_type
+        ):  # switched off, or an inner region made the casts
             return func(*args, **kwargs)
         inner = _without_hook(func)
-        # Tensor.unflatten calls the C++ method it replaces, and torch reports that one under the same name
+        # Tensor.unflatten calls the C++ method it replaces, and torch reports that one under the same name.
         if inner is not None and func not in self._looking_into:
             return self._look_into(func, inner, args, kwargs)
         dtype = torch.get_autocast_dtype(self._device_type)
@@ -134,7 +138,7 @@ class _Hook(TorchFunctionMode):
             return func(*args, **kwargs)
 
     def _look_into(self, func: Callable, inner: Callable, args: tuple, kwargs: dict) -> Any:
-        """Run a function that is written in Python, with the hook on for the calls that it makes."""
+        """Run a function that is written in Python, with the hook switched on for the calls that it makes."""
         self._looking_into.append(func)
         try:
             with self:
@@ -146,7 +150,7 @@ class _Hook(TorchFunctionMode):
 def apply_rule(
     rule: Rule | None, op: str, args: tuple, kwargs: dict, device_type: str, dtype: torch.dtype
 ) -> tuple[tuple, dict]:
-    """The arguments of an operation as its rule wants them: casts are recorded by autograd.
+    """(args, kwargs) of an operation as its rule wants them; autograd records the casts.
 
     Raises RuntimeError for rule REFUSE, and where PROMOTE meets a 16-bit dtype other than the region's.
     """
@@ -162,17 +166,17 @@ def apply_rule(
     wanted = dtype if rule == LOWER else torch.float32
     if rule == PROMOTE:
         wanted = _widest(op, (args, kwargs), device_type, dtype)
-    # From the last argument to the first, as the C++ compiler does it for torch: autograd runs backward in the
-    # order of recording, and with it the order in which gradients meet.
+    # From the last argument to the first, as torch's C++ does it: autograd runs backward in the order of recording,
+    # and so the gradients are added in the same order, to the same bits.
     kwargs = {k: _cast(kwargs[k], wanted, device_type) for k in reversed(kwargs)}
     return tuple(_cast(a, wanted, device_type) for a in reversed(args))[::-1], kwargs
 
 
-def cached_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x in dtype; a float32 leaf that wants a gradient is cast once in a region, and the cast kept.
+def cached_cast(x: Tensor, dtype: torch.dtype) -> Tensor:  # [...] -> dtype [...]
+    """x in dtype; a float32 leaf that requires a gradient is cast once per region, and the cast is kept.
 
-    Any shape. Only such a leaf is worth keeping: it is a weight, and a weight comes again. The weight is kept
-    beside its cast, so that its id stays its own.
+    Only such a leaf is worth keeping: it is a weight, and a weight is used again. The weight is kept beside its cast,
+    so that no other tensor gets its id.
 
     Source: cached_cast in ATen/autocast_mode.cpp.
     """
@@ -183,18 +187,18 @@ def cached_cast(x: Tensor, dtype: torch.dtype) -> Tensor:
         and x.requires_grad
         and x.is_leaf
         and not x._is_view()
-        and not torch.is_inference_mode_enabled()  # what is made there can never have a gradient
+        and not torch.is_inference_mode_enabled()  # a cast made there can never have a gradient
     )
     if not keep or _regions.depth == 0:
         return x.to(dtype)
     if (id(x), dtype) not in _regions.cache:
-        with torch.enable_grad():  # who comes first may be under no_grad; who comes next needs the gradient
+        with torch.enable_grad():  # the first caller may be under no_grad, a later one may need the gradient
             _regions.cache[id(x), dtype] = (x, x.to(dtype))
     return _regions.cache[id(x), dtype][1]
 
 
 def _cast(value: Any, dtype: torch.dtype, device_type: str) -> Any:
-    """value with its tensors in dtype, in lists and tuples too; other values as they are."""
+    """value with its tensors in dtype, those in lists and tuples too; other values unchanged."""
     if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
         return [_cast(v, dtype, device_type) for v in value]
     if _is_eligible(value, device_type) and value.dtype != dtype:
@@ -203,7 +207,7 @@ def _cast(value: Any, dtype: torch.dtype, device_type: str) -> Any:
 
 
 def _is_eligible(value: Any, device_type: str) -> bool:
-    """Whether autocast may cast it: a floating tensor of the device. float64 was somebody's intention."""
+    """Whether autocast may cast it: a floating tensor of the device. float64 is left alone: someone chose it."""
     return (
         isinstance(value, Tensor)
         and value.device.type == device_type
@@ -216,13 +220,15 @@ def _with_float32_out(args: tuple, kwargs: dict, device_type: str) -> dict:
     """kwargs with dtype=float32, unless the caller named a dtype or the first tensor may not be cast."""
     named = kwargs.get("dtype") is not None or any(isinstance(a, torch.dtype) for a in args)
     first = args[0] if args else kwargs.get("input")
-    return kwargs if named or not _is_eligible(first, device_type) else {**kwargs, "dtype": torch.float32}
+    if named or not _is_eligible(first, device_type):
+        return kwargs
+    return {**kwargs, "dtype": torch.float32}
 
 
 def _widest(op: str, values: Any, device_type: str, dtype: torch.dtype) -> torch.dtype:
-    """float32 if one of the tensors is, else the region's dtype.
+    """float32 if one of the tensors has it, else the region's dtype.
 
-    Raises RuntimeError for a third dtype before the first float32, in the order of the arguments as in torch.
+    Raises RuntimeError for a third dtype that comes before the first float32 among the arguments, as torch does.
     """
     for tensor in (t for t in tree_leaves(values) if _is_eligible(t, device_type)):
         if tensor.dtype == torch.float32:
@@ -236,11 +242,11 @@ def _widest(op: str, values: Any, device_type: str, dtype: torch.dtype) -> torch
 
 @functools.cache
 def _without_hook(func: Callable) -> Callable | None:
-    """A Python function of torch that does not ask for hooks on entry; None for a C++ one.
+    """A copy of a Python function of torch that does not ask for hooks on entry; None for a C++ function.
 
     F.layer_norm begins with `if has_torch_function(...): return handle_torch_function(...)`. Within a hook
-    that is always true, and calling it again would go round for ever. The copy believes that there is none,
-    runs its body, and the C++ calls in there reach the hook.
+    that is always true, and calling it again would never end. In the copy the question is answered with no:
+    it runs its body, and the C++ calls in there reach the hook.
     """
     asks = {name: _no for name in getattr(getattr(func, "__code__", None), "co_names", ()) if name in _ASKING}
     if not asks:

@@ -1,15 +1,19 @@
-"""Which operation runs in which dtype under autocast: one table for a device.
+"""Say which operation runs in which dtype under autocast: one table per device.
 
-    LOWER     the inputs are cast to the region's dtype: matrix products and convolutions, where the speed is
-    FP32      the inputs are cast to float32: what overflows or loses digits in 16 bits
+    >>> rule_for("linear", "cpu"), rule_for("softmax", "cpu"), rule_for("softmax", "cuda")
+    ('lower', None, 'fp32_out')
+
+    LOWER     the inputs are cast to the region's dtype: matrix products and convolutions, which gain speed
+    FP32      the inputs are cast to float32: operations that overflow or lose digits in 16 bits
     FP32_OUT  the inputs stay, the result is float32, unless the caller names a dtype: sums and softmax
     PROMOTE   the inputs are cast to the widest dtype among them: operations that need one dtype for all
     REFUSE    the operation raises: 16-bit gradients of it cannot be trusted
 
-An operation in no list is untouched: it runs in the dtype its inputs have (relu, add, gelu, dropout).
+An operation in no list is left alone: it runs in the dtype of its inputs (relu, add, gelu, dropout).
 
 The two devices differ more than their common name suggests. On CUDA exp, softmax, layer_norm, sum and most
-losses leave 16 bits; on the CPU they stay in the dtype that they are given, and cat and stack promote.
+losses leave 16 bits; on the CPU they keep the dtype of their inputs, and cat and stack promote. Left out: the
+casts themselves (`autocast`).
 
 Sources: PyTorch, Automatic Mixed Precision package, sections "CUDA Ops ..." and "CPU Ops that ..."
 (https://docs.pytorch.org/docs/stable/amp.html); the lists that the C++ kernels are registered from are the
@@ -36,7 +40,7 @@ _PRODUCTS = """
     conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d prelu
 """
 
-# Where torch lists only the products that these are made of. A table of Python calls sees the outer one.
+# torch lists only the products that these are made of. A table of Python calls sees the outer call.
 _MADE_OF_PRODUCTS = " einsum chain_matmul linalg_multi_dot "
 
 _CUDA_LISTS: dict[Rule, str] = {
@@ -99,7 +103,7 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 
 def _table(lists: Mapping[Rule, str]) -> Mapping[str, Rule]:
-    """{rule: names in a string} turned round: {name: rule}, read-only."""
+    """{rule: names in a string} inverted: {name: rule}, read-only."""
     return MappingProxyType({name: rule for rule, names in lists.items() for name in names.split()})
 
 
@@ -111,8 +115,8 @@ POLICY: Mapping[str, Mapping[str, Rule]] = MappingProxyType(
 def operation_name(function: str, args: tuple = (), kwargs: Mapping[str, Any] | None = None) -> str:
     """The operation that a call stands for, named as in the tables.
 
-    Two functions stand for several operations: pad for one of each mode, and einsum for a product or, where
-    no index is summed over that two operands share, for mere multiplication.
+    Two functions stand for several operations: pad for one per mode, and einsum for a product or, if no index
+    that two operands share is summed over, for an element-wise multiplication.
 
     >>> operation_name("__matmul__"), operation_name("mm.default")
     ('matmul', 'mm')
@@ -124,29 +128,29 @@ def operation_name(function: str, args: tuple = (), kwargs: Mapping[str, Any] | 
     name = function.split(".")[0]  # torch.ops.aten.mm.default is called "mm.default"
     kwargs = kwargs or {}
     if name == "pad":
-        sides, mode = (*args, *[None] * 3)[1:3]
-        kind = {"reflect": "reflection", "replicate": "replication"}.get(
-            mode or kwargs.get("mode"), "constant"
-        )
-        return f"{kind}_pad{len(sides or kwargs['pad']) // 2}d"
+        sides, mode = (*args, *[None] * 3)[1:3]  # pad(input, pad, mode), by position or by name
+        sides = sides or kwargs["pad"]
+        kinds = {"reflect": "reflection", "replicate": "replication"}
+        kind = kinds.get(mode or kwargs.get("mode"), "constant")
+        return f"{kind}_pad{len(sides) // 2}d"  # two sides per dimension
     if name == "einsum" and not _contracts(args[0]):
         return "einsum_without_contraction"
     return ALIASES.get(name, name)
 
 
 def _contracts(equation: str) -> bool:
-    """Whether an einsum sums over an index that two operands share: it is made of matrix products then."""
+    """Whether an einsum sums over an index that two operands share: then it consists of matrix products."""
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     operands = inputs.split(",")
     shared = {i for i in inputs if i.isalpha() and sum(i in operand for operand in operands) > 1}
-    return bool(shared - set(output)) if arrow else bool(shared)  # without an arrow, what is shared is summed
+    if not arrow:  # every shared index is summed over
+        return bool(shared)
+    return bool(shared - set(output))
 
 
 def rule_for(operation: str, device_type: str) -> Rule | None:
     """The rule of an operation, or of the Python function that stands for it; None: autocast leaves it alone.
 
-    >>> rule_for("linear", "cpu"), rule_for("softmax", "cpu"), rule_for("softmax", "cuda")
-    ('lower', None, 'fp32_out')
     >>> rule_for("__matmul__", "cpu"), rule_for("relu", "cuda")
     ('lower', None)
 
@@ -159,6 +163,6 @@ def policy_of(device_type: str) -> Mapping[str, Rule]:
     """The table of a device, {operation: rule}. Raises ValueError for a device without one."""
     if device_type not in POLICY:
         raise ValueError(
-            f"expected a device out of {sorted(POLICY)}, got {device_type!r}; name the kind, no index"
+            f"expected a device out of {sorted(POLICY)}, got {device_type!r}; name the kind without an index"
         )
     return POLICY[device_type]

@@ -1,15 +1,15 @@
-"""Dynamic loss scaling from scratch: torch.amp.GradScaler, rule for rule and bit for bit.
+"""Scale the loss dynamically, from scratch: equal to torch.amp.GradScaler, rule for rule and bit for bit.
 
     scaler.scale(loss).backward()     # every gradient comes out S times as large, so FP16 does not flush it to 0
     scaler.step(optimizer)            # divide by S; if a gradient is inf or NaN, leave this step out
-    scaler.update()                   # S too large (a step was left out): halve it; long quiet: double it
+    scaler.update()                   # a step was left out: S was too large, halve it; 2000 good steps: double it
 
 The rule by which S changes is `loss_scale`, the arithmetic on the gradients is `unscale`. What is left is the order of
-calls, and this module watches over it: a gradient divided twice or not at all would train without a word.
+calls, which this module checks: training would go on silently with a gradient divided twice or not at all.
 
 Unlike torch's: no `device` argument (S is a Python float, moved to where it is needed); misuse raises RuntimeError or
-ValueError where torch has an AssertionError; optimizers with fused=True are unscaled here, not in their kernel; a GPU
-is waited for once per unscale_(), and in torch once per step().
+ValueError where torch has an AssertionError; optimizers with fused=True are unscaled here, not in their kernel; Python
+waits for the GPU once per unscale_(), and in torch once per step().
 
 Source: torch/amp/grad_scaler.py.
 """
@@ -40,10 +40,10 @@ class _Visit:
 
 
 class GradScaler:
-    """Scales the loss, unscales the gradients, leaves out broken steps and adapts the scale.
+    """Scales the loss, unscales the gradients, leaves out overflowed steps and adapts the scale.
 
     init_scale, growth_factor, backoff_factor, growth_interval  as in LossScale; a growth_interval of None never
-             changes S: static scaling, still without the broken steps
+             changes S: static scaling, which still leaves out overflowed steps
     enabled  False: scale() and step() pass everything on, the rest does nothing
 
     >>> scaler = GradScaler(init_scale=4.0)
@@ -64,14 +64,14 @@ class GradScaler:
         settings = init_scale, growth_factor, backoff_factor, growth_interval
         self._rule = LossScale(*settings) if enabled else None
         self._enabled = enabled
-        self._used = False  # without scale() the gradients would be shrunk and never grown
-        self._visits: dict[int, _Visit] = defaultdict(_Visit)
+        self._used = False  # whether scale() was called: without it step() would only shrink the gradients
+        self._visits: dict[int, _Visit] = defaultdict(_Visit)  # by id of the optimizer
 
     def scale(self, outputs: Tensor | Iterable[Tensor]) -> Any:
-        """outputs * S; lists and tuples of tensors give the same, other iterables an iterator.
+        """outputs [...] * S; of a list or tuple of tensors a list or tuple, of another iterable an iterator.
 
-        A scalar loss in FP16 comes back in FP32, since S is an FP32 tensor and not a Python number: 65,536 times an
-        FP16 loss would overflow already. Raises TypeError for anything but tensors.
+        A scalar loss in FP16 becomes FP32, since S is an FP32 tensor and not a Python number: 65,536 times an FP16 loss
+        would overflow. Raises TypeError for anything but tensors.
         """
         if not self._enabled:
             return outputs
@@ -87,7 +87,7 @@ class GradScaler:
         return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled
 
     def unscale_(self, optimizer: Optimizer) -> None:
-        """Divide the optimizer's gradients by S in place; for clipping before step(), which else does it.
+        """Divide the optimizer's gradients by S in place, for clipping before step(); without clipping step() does it.
 
         Raises RuntimeError if scale() was never called, or on the second call since update(), or after step();
         ValueError for FP16 gradients.
@@ -116,7 +116,7 @@ class GradScaler:
             return optimizer.step(*args, **kwargs)
         if args or "closure" in kwargs:
             raise RuntimeError(
-                "expected step() without a closure, got one: it would compute gradients that nobody unscales. "
+                "expected step() without a closure, got one: its gradients would never be unscaled. "
                 "Call backward() before step()."
             )
         self._check_used("step")
@@ -142,7 +142,7 @@ class GradScaler:
             return
         self._check_used("update")
         if new_scale is not None:
-            self._rule.scale = float32(float(new_scale))
+            self._rule.scale = float32(float(new_scale))  # torch keeps S in FP32
         else:
             found = [visit.found_inf for visit in self._visits.values() if visit.found_inf is not None]
             if not found:
@@ -150,7 +150,7 @@ class GradScaler:
                     "expected unscaled gradients since the last update(), got none. "
                     "Call step(optimizer) or unscale_(optimizer) before update()."
                 )
-            self._rule.update(any(found))
+            self._rule.update(any(found))  # one optimizer's overflow is enough
         self._visits.clear()
 
     def get_scale(self) -> float:
@@ -163,9 +163,11 @@ class GradScaler:
     def state_dict(self) -> dict[str, Any]:
         """S, factors, interval and counter, with torch's keys: either scaler loads the other's. {} if disabled.
 
-        Only a static scaler's cannot be loaded into torch's: its growth_interval is None.
+        Only the state of a static scaler cannot be loaded into torch's: its growth_interval is None.
         """
-        return {key: getattr(self._rule, key.lstrip("_")) for key in STATE_KEYS} if self._enabled else {}
+        if not self._enabled:
+            return {}
+        return {key: getattr(self._rule, key.lstrip("_")) for key in STATE_KEYS}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where state_dict() was taken.
@@ -191,7 +193,7 @@ class GradScaler:
 
 
 def _gradients(optimizer: Optimizer) -> list[Tensor]:
-    """All gradients of an optimizer. Raises ValueError for FP16 ones: dividing them by S flushes them after all."""
+    """All gradients of an optimizer. Raises ValueError for FP16 ones: dividing by S would flush them to 0 again."""
     grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if any(grad.dtype == torch.float16 for grad in grads):
         raise ValueError(

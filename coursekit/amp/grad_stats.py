@@ -1,11 +1,13 @@
-"""What a number format does to gradients: the share it flushes to zero, keeps coarsely, or lets overflow; by layer.
+"""Measure what a number format does to gradients: the share it flushes to zero, makes subnormal, or lets overflow.
 
-    shares(weight.grad, FP16)                  # as it is
-    shares(weight.grad, FP16, scale=65536.0)   # as it would be with loss scaling
-    by_layer(gradients_of(model), FP16)        # a row for each parameter
+    >>> from coursekit.formats.spec import FP16
+    >>> gradient = torch.tensor([1e-9, 1e-6, 1e-3, 0.0])
+    >>> shares(gradient, FP16).zero, shares(gradient, FP16, scale=65536.0).zero     # the second with loss scaling
+    (0.3333333333333333, 0.0)
 
-Gradients of *activations* are not kept by autograd. They are the smallest of all, since each belongs to one token, and
-every gradient of a weight is made from them: `activation_gradients` listens in while backward runs.
+`by_layer(gradients_of(model), FP16)` gives a row per parameter. Autograd does not keep gradients of *activations*. They
+are the smallest of all, since each belongs to one token, and every gradient of a weight is made from them:
+`activation_gradients` collects them while backward runs. Left out: the error of what stays normal.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ from coursekit.formats.tensor import round_to
 
 @dataclass(frozen=True)
 class Shares:
-    """Of the numbers that are neither zero nor inf nor NaN: the share that the format treats in each way.
+    """Shares of the numbers that are neither zero nor inf nor NaN, by what the format makes of them.
 
     zero       becomes zero
     subnormal  stays, with fewer digits than the format has
-    overflow   becomes inf or NaN (a format that has neither clips instead, which counts nowhere)
+    overflow   becomes inf or NaN (a format that has neither clips instead, which is not counted)
     """
 
     name: str
@@ -48,10 +50,10 @@ class Shares:
 
 
 def shares(x: Tensor, fmt: FloatSpec, scale: float = 1.0, name: str = "") -> Shares:
-    """What becomes of `x * scale` when it is rounded to `fmt`, to nearest even.
+    """What happens to `x * scale` when it is rounded to `fmt`, to nearest even.
 
-    x  any shape and float dtype. The product is taken in float64, so that it is the format that rounds and not the
-       scaling. Without any nonzero number all shares are 0.0.
+    x  any shape and float dtype. The product is taken in float64, so that the format rounds and not the scaling.
+       Without any nonzero number all shares are 0.0.
     """
     x = x.detach().flatten().double() * scale
     x = x[(x != 0) & x.isfinite()]
@@ -81,15 +83,15 @@ def overall(tensors: Iterable[Tensor], fmt: FloatSpec, scale: float = 1.0) -> Sh
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:
-    """{name of the parameter: its gradient}, without parameters that have none."""
+    """{name: gradient in the parameter's shape}, without parameters that have none."""
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def largest_safe_scale(tensors: Iterable[Tensor], fmt: FloatSpec) -> float:
     """The largest power of two by which the largest of all numbers can be multiplied without overflow.
 
-    1.0 if all are zero. Inf and NaN are left out, since no scale helps them. Numbers just above the format's largest
-    still round down to it; the limit is kept here.
+    1.0 if all are zero. Inf and NaN are ignored, since no scale helps them. Numbers just above the format's largest
+    would still round down to it; here the largest is the limit.
     """
     finite = (t.detach()[t.isfinite()].abs() for t in tensors)
     largest = max((t.max().item() for t in finite if len(t)), default=0.0)
@@ -100,15 +102,15 @@ def largest_safe_scale(tensors: Iterable[Tensor], fmt: FloatSpec) -> float:
 
 
 def exponents(x: Tensor) -> tuple[Tensor, Tensor]:
-    """How many numbers lie in each binade: (k, count), int64 each, for 2^k <= |x| < 2^(k+1). Zeros are left out."""
+    """How many numbers lie in each binade: (k [n], count [n]), int64, for 2^k <= |x| < 2^(k+1). Zeros are ignored."""
     x = x.detach().flatten().float()
-    exponent = torch.frexp(x[(x != 0) & x.isfinite()]).exponent.long() - 1
+    exponent = torch.frexp(x[(x != 0) & x.isfinite()]).exponent.long() - 1  # frexp: 1/2 <= fraction < 1
     return torch.unique(exponent, return_counts=True)
 
 
 @contextmanager
 def activation_gradients(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """{name of a module without children: gradient of the loss by its output}, filled while backward runs inside.
+    """{name of a module without children: gradient of the loss by its output}, filled while backward runs within.
 
     A module that is called again (shared layers, micro-batches) has a key for each call: "act", "act#2" and so on.
     All hooks are gone afterwards, whatever happens.
@@ -117,11 +119,14 @@ def activation_gradients(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     calls: Counter[str] = Counter()
     handles = []
 
+    def keep(key, grad):
+        found[key] = grad.detach().clone()  # autograd may reuse the memory
+
     def listen(name, module, inputs, output):
         if isinstance(output, Tensor) and output.requires_grad:
             calls[name] += 1
             key = name if calls[name] == 1 else f"{name}#{calls[name]}"
-            handles.append(output.register_hook(lambda grad: found.__setitem__(key, grad.detach().clone())))
+            handles.append(output.register_hook(partial(keep, key)))
 
     leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
     handles += [module.register_forward_hook(partial(listen, name)) for name, module in leaves]

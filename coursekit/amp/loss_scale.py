@@ -1,8 +1,8 @@
-"""The rule by which a loss scale finds its value: torch's, step for step and bit for bit.
+"""Find the loss scale by torch's rule, step for step and bit for bit.
 
-Nobody knows the best scale, so it is found from below and above. It grows until a gradient overflows, one step is lost,
-it shrinks; after a while it tries again. So it stays just below the largest that works, wherever that moves, at the
-price of about one lost step in `growth_interval`.
+The best scale is not known, and it changes. So the scale grows until a gradient overflows; that step is lost, the scale
+shrinks, and after a while it grows again. It stays just below the largest one that works, at the price of about one
+lost step in `growth_interval`. Left out: the gradients themselves (`unscale`) and the order of calls (`grad_scaler`).
 
 Source: ATen/native/cuda/AmpKernels.cu, amp_update_scale; Micikevicius et al., Mixed Precision Training, ICLR 2018,
 section 3.2 (arXiv:1710.03740).
@@ -18,12 +18,12 @@ import torch
 
 @dataclass
 class LossScale:
-    """A scale and what becomes of it after each iteration.
+    """A scale, and how it changes after each iteration.
 
-    scale            the factor on the loss; always an FP32 number, as torch keeps it, so that both round alike
+    scale            the factor on the loss; always an FP32 number as in torch, so that both round in the same way
     growth_factor    the scale is multiplied by it after `growth_interval` good iterations in a row; above 1
     backoff_factor   the scale is multiplied by it after an iteration with inf or NaN; below 1
-    growth_interval  None: the scale stays what it is (static scaling)
+    growth_interval  None: the scale never changes (static scaling)
     growth_tracker   good iterations since the scale last changed
 
     >>> scale = LossScale(8.0, growth_interval=2)
@@ -55,9 +55,9 @@ class LossScale:
         self.scale = float32(self.scale)
 
     def update(self, found_inf: bool) -> float:
-        """The end of an iteration: returns the scale of the next one.
+        """End an iteration; returns the scale of the next one.
 
-        It does not grow beyond FP32, and it may shrink to 0 if every iteration is broken.
+        It does not grow beyond FP32, and it may shrink to 0 if every iteration overflows.
         """
         if self.growth_interval is None:
             return self.scale
@@ -68,11 +68,12 @@ class LossScale:
         self.growth_tracker += 1
         if self.growth_tracker == self.growth_interval:
             grown = float32(self.scale * self.growth_factor)
-            self.scale = grown if math.isfinite(grown) else self.scale
+            if math.isfinite(grown):
+                self.scale = grown
             self.growth_tracker = 0
         return self.scale
 
 
 def float32(value: float) -> float:
-    """The nearest FP32 number; beyond the largest, inf."""
+    """The nearest FP32 number; inf beyond the largest."""
     return torch.tensor(value, dtype=torch.float32).item()

@@ -1,4 +1,4 @@
-"""Which operation ran in which dtype: a list of what reached the kernels, forward and backward.
+"""Record which operation ran in which dtype: everything that reached a kernel, forward and backward.
 
     with Recorder() as recorder:
         loss = model(x)
@@ -7,8 +7,8 @@
     print(recorder.summary())
 
 It is a TorchDispatchMode, which sits below autograd and below autocast: it sees the operations that really
-ran, the casts among them (aten._to_copy) and the backward's own, whoever put them there. So it can judge
-torch.autocast and coursekit.amp.autocast alike.
+ran, including casts (aten._to_copy) and those of backward, whatever put them there. So it can check
+torch.autocast and coursekit.amp.autocast in the same way. Left out: times (throughput.profiling).
 
 Source: PyTorch documentation, torch.utils._python_dispatch.TorchDispatchMode.
 """
@@ -34,8 +34,8 @@ class Row:
     """One operation that ran.
 
     op       its name in aten, such as "addmm" or "_to_copy"
-    inputs   dtypes of the tensors that went in, in their order
-    outputs  dtypes of the tensors that came out
+    inputs   dtypes of the tensors among its arguments, in their order
+    outputs  dtypes of the tensors that it returned
     phase    "forward" or "backward"
     """
 
@@ -49,9 +49,9 @@ class Row:
 
 
 class Recorder(TorchDispatchMode):
-    """Records every operation that runs within, in the order of running.
+    """Records every operation that runs within, in the order of execution.
 
-    floating_only  leave out operations that no floating tensor takes part in
+    floating_only  leave out operations without any floating tensor
 
     >>> with Recorder() as recorder:
     ...     y = torch.ones(2, 2).bfloat16() @ torch.ones(2, 2).bfloat16()
@@ -69,8 +69,9 @@ class Recorder(TorchDispatchMode):
 
     @contextmanager
     def backward(self) -> Iterator[None]:
-        """What runs within is of the backward."""
-        self._phase, before = "backward", self._phase
+        """Mark what runs within as backward."""
+        before = self._phase
+        self._phase = "backward"
         try:
             yield
         finally:
@@ -89,10 +90,10 @@ class Recorder(TorchDispatchMode):
         return sum(row.op == CAST and row.inputs != row.outputs for row in self.rows)
 
     def summary(self) -> str:
-        """A table of (phase, operation, dtypes, how often), in the order of first running."""
+        """A table of (phase, operation, dtypes, how often), in the order of first execution."""
         counts = Counter(self.rows)  # keeps the order of insertion
-        lines = [f"{'phase':8} {'op':36} dtypes"] + [f"{row}  x{n}" for row, n in counts.items()]
-        return "\n".join(lines)
+        header = f"{'phase':8} {'op':36} dtypes"
+        return "\n".join([header, *(f"{row}  x{n}" for row, n in counts.items())])
 
 
 def _dtypes(values: Any) -> tuple[torch.dtype, ...]:

@@ -1,18 +1,17 @@
-"""16-bit products by rounding: what a tensor core does to a product, on a processor that has none.
+"""Compute 16-bit products by rounding: what a tensor core does to a product, on a processor that has none.
 
 A tensor core multiplies 16-bit numbers, adds the products up in FP32 and rounds the sum once, at the end. Few CPUs have
 such instructions for FP16, and most laptops have none for BF16; without them one product of two matrices takes seconds.
 This mode takes every product of matrices in such a format, forward and backward, computes it in FP32 and rounds the
-result. The rest stays a real 16-bit tensor: weights, activations and gradients have 16 bits and overflow and underflow
-as on a GPU.
+result. Everything else stays in 16 bits: weights, activations and gradients overflow and underflow as on a GPU.
 
     with tensor_core():
         loss = model.half()(x)
         loss.backward()
 
-FP16 products are always rounded on a CPU; BF16 products where the processor has no units for them. Where something can
-run the real product, nothing is left to do: CUDA tensors pass untouched. What it leaves out: attention, which torch's
-fused kernel computes with FP32 sums on every CPU, and convolutions, of which a language model has none.
+On a CPU, FP16 products are always rounded this way; BF16 products if the processor has no units for them. CUDA tensors
+pass unchanged, since a GPU runs the real product. What it leaves out: attention, which torch's fused kernel computes
+with FP32 sums on every CPU, and convolutions, which language models do not have.
 
 Source: Micikevicius et al., Mixed Precision Training, ICLR 2018, section 3.3 (arXiv:1710.03740).
 """
@@ -50,10 +49,10 @@ class tensor_core(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        x = args[-1] if args else None
+        x = args[-1] if args else None  # of every product the last argument is a factor
         if operation not in PRODUCTS or x.dtype not in self.dtypes or x.device.type != "cpu":
             return operation(*args, **kwargs)
-        return operation(*(_widened(a) for a in args), **kwargs).to(x.dtype)
+        return operation(*(_widened(a) for a in args), **kwargs).to(x.dtype)  # the one rounding
 
 
 def rounded_dtypes() -> tuple[torch.dtype, ...]:

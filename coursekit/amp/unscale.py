@@ -1,11 +1,11 @@
 """Divide all gradients by the loss scale, and tell whether one of them was inf or NaN.
 
-Two passes: the L2 norms, which an inf or a NaN in any element makes inf or NaN, and the product with 1/S. On a CPU the
-tensors go in batches that the second pass still finds in the cache; a GPU, where every call is a launch, gets all at
-once. torch does both in one pass, in a kernel of its own (_amp_foreach_non_finite_check_and_unscale_).
+There are two passes: the L2 norms, which become inf or NaN if any element is, and the product with 1/S. On a CPU the
+tensors go in groups that are still in the cache for the second pass; a GPU, where every call is a launch, gets all at
+once. Unlike this, torch does both in one pass, in its own kernel (_amp_foreach_non_finite_check_and_unscale_).
 
 The sum of squares of finite gradients may overflow as well (elements near 1e19 in FP32): then, and only then, the
-elements are looked at one by one.
+elements are checked one by one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH = 1 << 18  # elements: 1 MiB in FP32, about half of a core's own cache
 def unscale_and_check(grads: Iterable[Tensor], scale: float) -> bool:
     """Multiply all gradients by 1/scale in place; True if one of their elements was inf or NaN before.
 
-    grads  any shapes, dtypes and devices; of sparse ones, the values. None at all: False
+    grads  any shapes, dtypes and devices; of sparse ones, the values. No gradient at all: False
 
     Bit-equal to torch's kernel: 1/scale is rounded to FP32 first, then multiplied; a scale of 0 gives inf, as there.
 
@@ -31,7 +31,7 @@ def unscale_and_check(grads: Iterable[Tensor], scale: float) -> bool:
     >>> unscale_and_check(grads, scale=2.0), grads[0]
     (True, tensor([1., 2.]))
     """
-    # A tensor, since a Python number would be rounded to 16 bits before it multiplies 16-bit gradients.
+    # A tensor, because a Python number would be rounded to 16 bits before it multiplies 16-bit gradients.
     inverse = torch.tensor(scale, dtype=torch.float64).reciprocal().float()
     found = False
     for batch in foreach_groups(grads):
@@ -62,7 +62,7 @@ def _of_about(elements: int, tensors: list[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Is every element of these tensors, of one dtype on one device, a finite number?"""
+    """Whether every element of these tensors (any shapes, one dtype, one device) is a finite number."""
     norms = torch.stack(torch._foreach_norm(tensors, 2)).tolist()
     suspects = [tensor for tensor, norm in zip(tensors, norms, strict=True) if not math.isfinite(norm)]
     return all(tensor.isfinite().all() for tensor in suspects)
