@@ -1,8 +1,6 @@
 """Lecture 1, number formats.
 
-exercises    what is asked, to call as `check.name(function)`
-cases        their cases and right answers, from the standard library, numpy and ml_dtypes
-mistakes     their typical mistakes, each a small wrong program
+exercises    question, truth and mistakes, to call as `check.name(function)`
 experiments  weights, activations and gradients of a small network
 figures      layouts, ranges, spacing, running sums, histograms, blocks
 claims       what is said about number formats
