@@ -8,11 +8,13 @@
 # - count the FLOPs of a layer and of a block, and turn tokens per second into MFU and a place under the roofline;
 # - write a training loop that does not wait for the GPU, and say what a run costs in kWh and CO2.
 #
-# *About 100 minutes for all, less than 1 GB of memory, no network.*
+# *About {minutes} minutes for all, less than 1 GB of memory, no network.*
 #
 # **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The check
-# says what it expected and what it got, and gives one more hint each time it fails;
-# `check.name(function).hint(2)` shows the first two at once. Typical mistakes are recognised and named.
+# says what it expected and what it got. It names a typical mistake if it recognises one; if not, it gives one more
+# hint each time. The last hint is the solution and comes only on demand: `check.name(function).hint(3)`. What your
+# function prints is shown only for a call that fails. If a check says `NameError`, or judges code that you have
+# changed, the cell above it did not run: run it and read its error first.
 
 # %% tags=["parameters"]
 PROFILE = "ci"
@@ -27,7 +29,7 @@ minutes = sum(exercise.minutes for exercise in check.EXERCISES)
 print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 
 # %% [markdown]
-# ## 1. What padding costs (5 minutes)
+# ## {padding_share}
 #
 # `batches` is a list of batches. Each batch is a list of text lengths in tokens: `[[3, 5], [2, 2]]` are two batches of
 # two texts. A batch is padded to **its own** longest text.
@@ -53,7 +55,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 2. Positions in a packed row (5 minutes)
+# ## {position_ids}
 #
 # Several texts stand one after the other in one row, without padding. The model must see each of them as if it stood
 # alone.
@@ -78,7 +80,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 3. Under which roof? (5 minutes)
+# ## {roofline}
 #
 # An operation needs `flops` FLOPs and moves `bytes_moved` bytes between memory and chip. The card computes at most
 # `peak_tflops` TFLOP/s and moves at most `gb_per_second` GB/s (1 GB is 10^9 bytes). It does both at the same time.
@@ -107,7 +109,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 4. The energy of a run (5 minutes)
+# ## {energy}
 #
 # A run uses a number of `cards` for a number of `hours`, and each card draws `watts` W. The data centre needs `pue`
 # times the energy of its cards (PUE: power usage effectiveness; most of the rest is cooling). The grid emits
@@ -136,7 +138,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 5. The FLOPs of a linear layer (10 minutes)
+# ## {linear_flops}
 #
 # A linear layer without bias turns `tokens` rows of `inputs` numbers into as many rows of `outputs` numbers. A
 # multiplication is one FLOP, and so is an addition. The layers below are trained too, so the layer's **input always
@@ -147,9 +149,7 @@ verdict
 
 
 # %%
-def linear_flops(
-    tokens: int, inputs: int, outputs: int, frozen: bool
-) -> tuple[int, int]:
+def linear_flops(tokens: int, inputs: int, outputs: int, frozen: bool) -> tuple[int, int]:
     """(forward, backward) FLOPs of a linear layer without bias."""
     ### BEGIN SOLUTION
     product = 2 * tokens * inputs * outputs
@@ -165,7 +165,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 6. From tokens a second to MFU (10 minutes)
+# ## {mfu}
 #
 # A run trains at `tokens_per_second` on a card of `peak_tflops` TFLOP/s. The model has `trained` parameters that learn
 # and `frozen` ones that do not. All of them are in linear layers, and gradients flow **through** the frozen layers, as
@@ -176,9 +176,7 @@ verdict
 
 
 # %%
-def mfu(
-    tokens_per_second: float, trained: int, frozen: int, peak_tflops: float
-) -> float:
+def mfu(tokens_per_second: float, trained: int, frozen: int, peak_tflops: float) -> float:
     """The model's FLOPs per second as a share of the card's peak."""
     ### BEGIN SOLUTION
     flops_per_token = 6 * trained + 4 * frozen
@@ -194,7 +192,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 7. Batches of similar length (10 minutes)
+# ## {length_batches}
 #
 # Write `length_batches(lengths, batch_size, seed)`: a list of batches, each a list of **indices** into `lengths`.
 #
@@ -207,9 +205,7 @@ verdict
 
 
 # %%
-def length_batches(
-    lengths: list[int], batch_size: int, seed: int
-) -> list[list[int]]:
+def length_batches(lengths: list[int], batch_size: int, seed: int) -> list[list[int]]:
     """Batches of indices of texts of similar length, in random order."""
     ### BEGIN SOLUTION
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
@@ -227,7 +223,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 8. Who may see whom in a packed row (10 minutes)
+# ## {may_see}
 #
 # Positions alone do not keep the texts of a row apart: attention must not cross from one text to the next.
 #
@@ -253,7 +249,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 9. A loop that does not wait (10 minutes)
+# ## {train}
 #
 # `step(batch)` makes one training step and returns the loss, a tensor without a graph. The loop
 # `[step(batch).item() for batch in batches]` reads the value of every loss. On a GPU each `.item()` waits until all
@@ -288,7 +284,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 10. Pack texts into rows (15 minutes)
+# ## {pack}
 #
 # Write `pack(lengths, row_length)`: a list of rows, each a list of the **indices** of its texts. Every text stands
 # whole in exactly one row, and the texts of a row have at most `row_length` tokens together. No text is longer than a
@@ -306,9 +302,7 @@ def pack(lengths: list[int], row_length: int) -> list[list[int]]:
     rows = []
     room = []  # tokens left in each row
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
-        r = next(
-            (r for r, left in enumerate(room) if lengths[i] <= left), len(rows)
-        )
+        r = next((r for r, left in enumerate(room) if lengths[i] <= left), len(rows))
         if r == len(rows):
             rows.append([])
             room.append(row_length)
@@ -326,7 +320,7 @@ assert verdict.passed, verdict.title
 verdict
 
 # %% [markdown]
-# ## 11. The FLOPs of a Llama block (15 minutes)
+# ## {block_flops}
 #
 # A block gets `batch` texts of `tokens` tokens, each a vector of `hidden` numbers. It has these parts:
 #
@@ -343,9 +337,7 @@ verdict
 
 
 # %%
-def block_flops(
-    batch: int, tokens: int, hidden: int, kv_width: int, inner: int
-) -> tuple[int, int]:
+def block_flops(batch: int, tokens: int, hidden: int, kv_width: int, inner: int) -> tuple[int, int]:
     """(forward, backward) FLOPs of the matrix products of one Llama block."""
     ### BEGIN SOLUTION
     weights = hidden * (2 * hidden + 2 * kv_width + 3 * inner)

@@ -1,8 +1,6 @@
 """Lecture 4, throughput.
 
-exercises    what is asked, to call as `check.name(function)`
-cases        their cases and right answers, from torch's flop counter, real modules, definitions and bounds
-mistakes     their typical mistakes
+exercises    question, truth and mistakes, to call as `check.name(function)`
 experiments  the same texts batched in several ways
 figures      waste, packing, roofline, flames, speeds, FLOPs
 claims       what is said about speed and hardware
