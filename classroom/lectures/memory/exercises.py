@@ -26,7 +26,16 @@ from torch.nn import functional as F
 from classroom.checking.answers import AnyOrder, AtMost, Close, Exact, Fields, show_short
 from classroom.checking.exercise import Case, Exercise
 
-FP32_SUMS = {"relative": 1e-4, "absolute": 1e-6}  # sums in another order round differently
+
+def show_norms(gradients) -> str:
+    if gradients is None:
+        return "None"
+    return f"of norms {show_short([g and math.hypot(*g) for g in gradients])}"
+
+
+# FP32 sums in another order round differently
+NUMBERS = Close(1e-4, 1e-6, show=show_short)
+GRADIENTS = Close(1e-4, 1e-6, show=show_norms)
 
 # ---------------------------------------------------------------- state_size
 
@@ -113,8 +122,14 @@ count_parameters = Exercise(
 )
 
 KEYS = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "head_dim", "tie_word_embeddings"),
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "tie_word_embeddings",
 )
 LLAMAS = {
     "the course's tiny model": (1024, 256, 704, 4, 8, 4, 32, True),
@@ -201,8 +216,8 @@ SHAPES = (
 
 @activation_bytes.truth
 def _():
-    calls = [(*shape, checkpointed) for shape in SHAPES for checkpointed in (False, True)]
-    return [Case(call, sum_of_kept(*call)) for call in calls]
+    for shape, checkpointed in itertools.product(SHAPES, (False, True)):
+        yield Case((*shape, checkpointed), sum_of_kept(*shape, checkpointed))
 
 
 def sum_of_kept(layers: int, s: int, b: int, h: int, a: int, checkpointed: bool) -> int:
@@ -263,7 +278,7 @@ peak_memory = Exercise(
     "peak_memory",
     "Where is the peak?",
     minutes=10,
-    answer=Fields(peak=Close(), phase=Exact(), shares=Close(**FP32_SUMS, show=show_short)),
+    answer=Fields(peak=Close(), phase=Exact(), shares=NUMBERS),
     hints=(
         "Keep a dictionary of the bytes that each category holds now, and go through the events in order.",
         "After each event, compare the sum of the dictionary with the largest so far; if it is larger, note the phase "
@@ -367,22 +382,11 @@ def held_after(events, at: int) -> dict[str, int]:
 
 # ---------------------------------------------------------------- accumulate
 
-
-def show_norms(gradients) -> str:
-    if gradients is None:
-        return "None"
-    return f"of norms {show_short([g and math.hypot(*g) for g in gradients])}"
-
-
-def as_lists(gradients) -> list[list[float] | None]:
-    return [None if g is None else g.flatten().tolist() for g in gradients]
-
-
 accumulate = Exercise(
     "accumulate",
     "Accumulate gradients correctly",
     minutes=15,
-    answer=Fields(gradients=Close(**FP32_SUMS, show=show_norms), most_rows_in_a_graph=AtMost()),
+    answer=Fields(gradients=GRADIENTS, most_rows_in_a_graph=AtMost()),
     hints=(
         "The whole batch's loss is one sum over all targets that count, divided by how many count. Which part of it "
         "belongs to a micro-batch?",
@@ -451,6 +455,10 @@ def gradients_and_rows(function, model, micro_batches):
     return as_lists(p.grad for p in model.parameters()), most
 
 
+def as_lists(gradients) -> list[list[float] | None]:
+    return [None if g is None else g.flatten().tolist() for g in gradients]
+
+
 @accumulate.mistake("a mean of means")
 def _(model, micro_batches):
     """Each micro-batch counts alike here, though some have fewer targets: those weigh too much. Add up sums, and divide
@@ -487,11 +495,7 @@ quantize_blockwise = Exercise(
     "quantize_blockwise",
     "8-bit states, block by block",
     minutes=15,
-    answer=Fields(
-        codes=Exact(show=show_short),
-        absmax=Close(**FP32_SUMS, show=show_short),
-        restored=Close(**FP32_SUMS, show=show_short),
-    ),
+    answer=Fields(codes=Exact(show=show_short), absmax=NUMBERS, restored=NUMBERS),
     hints=(
         "`x.split(blocksize)` gives the blocks, the short one at the end too. Each has its own `block.abs().max()`.",
         "A table of distances, one row per value, one column per code: `(block / scale)[:, None] - code[None, :]`. "
@@ -687,12 +691,7 @@ checkpointed = Exercise(
     "checkpointed",
     "A checkpoint by hand",
     minutes=20,
-    answer=Fields(
-        output=Close(**FP32_SUMS, show=show_short),
-        gradients=Close(**FP32_SUMS, show=show_norms),
-        numbers_kept=AtMost(),
-        library_used=Exact(),
-    ),
+    answer=Fields(output=NUMBERS, gradients=GRADIENTS, numbers_kept=AtMost(), library_used=Exact()),
     hints=(
         "`forward` saves x with `ctx.save_for_backward(x)`, the random state and the layer as attributes of ctx, and "
         "returns `layer(x)`; autograd is off there by itself.",
