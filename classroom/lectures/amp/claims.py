@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from classroom.lectures.amp.experiments import PRECISION_RECIPES, train_with_precision
+from classroom.lectures.amp import experiments
 from classroom.records.claim import cited, claim
 
 PAPER = "Micikevicius et al., Mixed Precision Training, ICLR 2018 (arXiv:1710.03740)"
@@ -20,15 +20,13 @@ HU1 = cited(
 
 
 @functools.cache
-def bytes_a_parameter(name):
-    """{what: bytes a parameter} of the tensors that stay after one step of the embedded model."""
-    held = train_with_precision(PRECISION_RECIPES[name], steps=1, size=1).nbytes
-    numbers = held["weights"] // PRECISION_RECIPES[name].weights.itemsize
-    return {kind: size / numbers for kind, size in held.items()}
+def bytes_per_parameter(name):
+    """Count what stays after one step of the embedded model: {what: bytes per parameter}."""
+    return experiments.bytes_per_parameter(experiments.PRECISION_RECIPES[name])
 
 
 def dtypes_under_autocast():
-    """Names of the dtypes of a weight, its gradient and Adam's first state after a step under torch.autocast."""
+    """Name the dtypes of a weight, its gradient and Adam's first state after a step under torch.autocast."""
     layer = torch.nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(layer.parameters())
     with torch.autocast("cpu", torch.float16):
@@ -58,7 +56,7 @@ def weights_under_autocast():
     said="autocast uses FP16, or BF16 if that is available and better",
     where="HU",
     verdict="wrong",
-    right="It does not choose. The default is {cuda} on CUDA, on every card, and {cpu} on a CPU.",
+    right="It does not choose. The default is {cuda} on every CUDA device and {cpu} on a CPU.",
     figures={"cuda": "float16", "cpu": "bfloat16"},
     source="torch.get_autocast_dtype",
 )
@@ -90,23 +88,23 @@ HU8 = cited(
     said="Parameters and gradients are FP16 in mixed precision",
     where="HU",
     verdict="imprecise",
-    right="In the convention of DeepSpeed and Megatron. Under torch.amp a parameter holds {weights:g} bytes of weight and "
-    "{gradients:g} of gradient: both FP32.",
+    right="They are in the convention of DeepSpeed and Megatron. Under torch.amp a parameter has {weights:g} bytes of weight "
+    "and {gradients:g} of gradient: both are FP32.",
     figures={"weights": 4.0, "gradients": 4.0},
     source="counted after one step of the embedded model",
 )
 def parameters_and_gradients():
-    held = bytes_a_parameter("FP16 autocast + scaling")
+    held = bytes_per_parameter("FP16 autocast + scaling")
     return {kind: held[kind] for kind in ("weights", "gradients")}
 
 
 @claim(
     "HU12",
-    said="Mixed precision training takes 16 bytes a parameter",
+    said="Mixed precision training takes 16 bytes per parameter",
     where="HU, slide 31",
     verdict="imprecise",
     right="It depends on the recipe. Counted: FP32 {fp32:g}, autocast {autocast:g}, FP16 weights with masters and FP32 "
-    "gradients {masters:g}, BF16 alone {bf16:g}. With FP16 gradients beside the masters it is 16, with both kinds 20.",
+    "gradients {masters:g}, BF16 alone {bf16:g}. Masters with FP16 gradients take 16, with gradients of both kinds 20.",
     figures={"fp32": 16.0, "autocast": 16.0, "masters": 18.0, "bf16": 8.0},
     source="counted after one step of the embedded model",
 )
@@ -117,7 +115,7 @@ def ledgers():
         "masters": "FP16 + master + scaling",
         "bf16": "BF16 only",
     }
-    return {key: sum(bytes_a_parameter(name).values()) for key, name in names.items()}
+    return {key: sum(bytes_per_parameter(name).values()) for key, name in names.items()}
 
 
 @claim(
@@ -132,7 +130,7 @@ def ledgers():
 )
 def masters_of_two_recipes():
     names = {"masters": "FP16 + master + scaling", "autocast": "FP16 autocast + scaling"}
-    return {key: bytes_a_parameter(name)["master weights"] for key, name in names.items()}
+    return {key: bytes_per_parameter(name)["master weights"] for key, name in names.items()}
 
 
 @claim(
@@ -154,23 +152,23 @@ def what_amp_stores():
     said="Mixed precision halves the memory of the GPU",
     where="AZ",
     verdict="wrong",
-    right="Weights, gradients and Adam take {fp32:g} bytes a parameter in FP32 and {autocast:g} under autocast; only "
+    right="Weights, gradients and Adam take {fp32:g} bytes per parameter in FP32 and {autocast:g} under autocast; only "
     "activations shrink.",
     figures={"fp32": 16.0, "autocast": 16.0},
     source="counted after one step of the embedded model",
 )
 def states_stay():
     names = {"fp32": "FP32", "autocast": "FP16 autocast + scaling"}
-    return {key: sum(bytes_a_parameter(name).values()) for key, name in names.items()}
+    return {key: sum(bytes_per_parameter(name).values()) for key, name in names.items()}
 
 
 @claim(
     "RU44",
-    said="fp16=True, or bf16=True, beside computing in BF16",
+    said="fp16=True, or bf16=True, together with computing in BF16",
     where="RU, slide 45",
     verdict="imprecise",
-    right='They are not interchangeable. A scaler beside FP16 weights raises "{error}"; beside BF16 weights there is no '
-    "kernel for it on a GPU.",
+    right='They are not interchangeable. With FP16 weights a scaler raises "{error}"; for BF16 weights it has no kernel on '
+    "a GPU.",
     figures={"error": "Attempting to unscale FP16 gradients."},
     source="torch.amp.GradScaler",
 )

@@ -276,6 +276,7 @@ def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
 
 def gradients(model, batch: Mapping[str, Tensor], batch_tokens: float = BATCH_TOKENS) -> Gradients:
     """Run backward in FP32 for one batch that is a small share of a batch of `batch_tokens` target tokens."""
+    model.zero_grad()  # or the gradients of an earlier call would be added
     with grad_stats.activation_gradients(model) as by_activation:
         (model(**batch).loss * targets(batch) / batch_tokens).backward()
     return Gradients(grad_stats.gradients_of(model), by_activation)

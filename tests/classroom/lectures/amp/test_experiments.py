@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
+from classroom.lectures.amp import experiments
 from classroom.lectures.amp.experiments import PRECISION_RECIPES, train_with_precision
+from coursekit.amp import grad_stats
+from coursekit.formats.spec import E4M3
 
 STEPS, SIZE, RATE = 14, 4, 4e-5
 
@@ -70,6 +73,51 @@ def test_a_scale_that_is_too_large_skips_steps_until_it_fits():
     assert run.skipped >= 3
     assert list(run.scales[:3]) == [2.0**40, 2.0**39, 2.0**38]
     assert all(math.isfinite(loss) for loss in run.losses)
+
+
+def test_a_ledger_is_bytes_held_over_parameters(runs):
+    held = runs("BF16 only").nbytes
+    assert experiments.bytes_per_parameter(PRECISION_RECIPES["BF16 only"]) == {
+        kind: size / 3_213_568 for kind, size in held.items()
+    }
+
+
+def test_clipping_too_early_leaves_almost_nothing():
+    """In the right order 0.5 is below the limit 1; too early, 32768 is cut to 1 and then divided by 65536."""
+    assert experiments.norm_after_clipping(too_early=False) == 0.5
+    assert experiments.norm_after_clipping(too_early=True) == pytest.approx(1 / 65536, rel=1e-4)
+
+
+def test_most_bf16_weights_do_not_move():
+    assert 0.8 < experiments.unmoved_share(steps=1) < 1
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """(model, batch, gradients) at two divisors."""
+    model, batch = experiments.model_and_batch()
+    return [experiments.gradients(model, batch, batch_tokens=2.0**k) for k in (22, 12)]
+
+
+def test_the_divisor_is_a_factor_of_activation_gradients(sample):
+    """Backward is linear, and powers of two are exact in FP32."""
+    large, small = (gradients.kinds()["gradients of activations"] for gradients in sample)
+    assert torch.equal(large * 2.0**10, small)
+
+
+def test_the_safe_scale_is_the_largest_without_overflow(sample):
+    gradients, _ = sample
+    largest = max(values.abs().max() for values in gradients.kinds().values())
+    safe = gradients.safe_scale()
+    assert largest * safe <= 65504 < largest * 2 * safe
+
+
+def test_flushed_shares_are_those_of_the_scaled_gradients(sample):
+    tensors = list(sample[0].by_activation.values())
+    ways = experiments.flushed_with_scales(tensors, E4M3)
+    assert ways["unscaled"] == grad_stats.overall(tensors, E4M3)
+    assert ways["a scale per tensor"].zero < ways["one scale"].zero < ways["unscaled"].zero
+    assert ways["a scale per tensor"].overflow == 0
 
 
 @pytest.mark.gpu

@@ -30,7 +30,7 @@ FIGURES = {
     "shares_by_layer": lambda: draw.shares_by_layer(ROWS),
     "scale_trajectory": lambda: draw.scale_trajectory({"from above": SCALES}),
     "ledgers": lambda: draw.ledgers({"FP32": {"weights": 4, "Adam": 8}, "FP16": {"weights": 2, "Adam": 4}}),
-    "format_shares": lambda: draw.format_shares({"FP16": {"as it is": ROWS[0], "scaled": ROWS[1]}}),
+    "format_shares": lambda: draw.format_shares({"FP16": {"unscaled": ROWS[0], "scaled": ROWS[1]}}),
     "flow": lambda: draw.flow("masters"),
     "flow of autocast": lambda: draw.flow("autocast"),
 }
@@ -65,7 +65,7 @@ def test_bars_of_a_layer_add_up_and_the_worst_is_named():
     figure = draw.shares_by_layer(ROWS)
     widths = [[bar.get_width() for bar in bars] for bars in figure.axes[0].containers]
     assert widths == [[50.0, 0.0], [25.0, 12.5], [0.0, 25.0]]
-    assert "most die in first: 50.0%" in figure.get_label()
+    assert "most become zero in first: 50.0%" in figure.get_label()
 
 
 def test_skipped_steps_are_where_the_scale_fell():
