@@ -1,8 +1,8 @@
-"""What the processor can multiply: whether it has units for BF16, and which level of instructions torch uses.
+"""Tell whether the processor has units for BF16, and which level of instructions torch uses.
 
 The answer is for this process as it runs now, not for the chip: `ONEDNN_MAX_CPU_ISA=AVX2` in the environment hides
 newer instructions from oneDNN, the library that computes torch's matrix products on a processor. `ATEN_CPU_CAPABILITY`
-does not: it chooses the kernels of element-wise operations only.
+does not: it chooses the kernels of element-wise operations only. Left out: how fast they are (classroom.machine.speed).
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import os
 import platform
 
 ARM_NAMES = ("arm64", "aarch64")
-# values of ONEDNN_MAX_CPU_ISA that hide the BF16 units; any other value (DEFAULT, AVX512_CORE_AMX, ...) leaves them
-ISAS_WITHOUT_BF16 = (
-    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
-)  # fmt: skip
+# Values of ONEDNN_MAX_CPU_ISA that hide the BF16 units; any other value (DEFAULT, AVX512_CORE_AMX, ...) shows them.
+ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def bf16_units() -> bool:
     """Whether a matrix product of BF16 tensors on the CPU runs on BF16 instructions in this process.
 
-    Where it does not, torch converts in blocks (AVX-512: about 3 times slower than FP32) or loops (AVX2: 40 times).
+    If not, torch converts in blocks (AVX-512: about 3 times slower than FP32) or loops (AVX2: 40 times slower).
     """
     return level() in ("bf16", "arm-bf16")
 

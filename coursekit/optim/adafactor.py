@@ -1,4 +1,4 @@
-"""Adafactor: an m x n matrix of squared gradients remembered as m row means and n column means.
+"""Adafactor stores an m x n matrix of squared gradients as m row means and n column means.
 
     R <- beta2_t R + (1 - beta2_t) mean over columns of G^2        [.., m, 1]
     C <- beta2_t C + (1 - beta2_t) mean over rows of G^2           [.., 1, n]        beta2_t = 1 - t^-0.8
@@ -7,9 +7,9 @@
     X <- X - weight_decay lr X - max(eps2, rms(X)) min(lr, 1 / sqrt(t)) U
 
 R C / mean(R) is the matrix of rank one that is nearest to the averaged G^2 in the I-divergence (section 3), and exact
-where G^2 has rank one. A 4096 x 4096 matrix takes 32,768 bytes; AdamW takes 134 MB. Vectors keep all their squares.
-There is no first moment; instead the step is bounded (d), scaled to the size of the weights
-(scale_parameter) and slows down by itself (relative_step).
+if G^2 has rank one. For a 4096 x 4096 matrix it stores 32,768 bytes; AdamW stores 134 MB. Vectors keep all their
+squares. There is no first moment; instead the step is bounded (d), scaled to the size of the weights
+(scale_parameter) and becomes smaller over time (relative_step).
 
 Unlike transformers' Adafactor: eps1 bounds V from below and is not added to G^2, which differs only for gradients near
 1e-15; weight decay is lr times the weight as in torch. Left out: beta1, warmup_init, maximize, foreach.
@@ -36,7 +36,7 @@ class Adafactor(PerParameter):
     eps              (lower limit of sqrt(V), None: the machine epsilon of the dtype; lower limit of the weights' scale)
     d                largest root mean square of an update in units of the step
     scale_parameter  multiply the step by the root mean square of the weights
-    relative_step    let the step fall like 1 / sqrt(t) once that is below lr
+    relative_step    the step decreases like 1 / sqrt(t) once that is below lr
 
     Raises ValueError for options out of range.
     """
@@ -72,32 +72,38 @@ class Adafactor(PerParameter):
 
     def update(self, p: Tensor, grad: Tensor, state: dict, group: dict) -> None:
         t = state["step"]
+        eps1, eps2 = group["eps"]
+        if eps1 is None:
+            eps1 = torch.finfo(p.dtype).eps
         step = min(group["lr"], t**-0.5) if group["relative_step"] else group["lr"]
-        scale = max(group["eps"][1], rms(p)) if group["scale_parameter"] else 1.0
-        eps1 = torch.finfo(p.dtype).eps if group["eps"][0] is None else group["eps"][0]
+        scale = max(eps2, rms(p)) if group["scale_parameter"] else 1.0  # eps2: weights of 0 must move too
         p.mul_(1 - group["lr"] * group["weight_decay"])
         variance = second_moment(grad, state, t ** group["beta2_decay"], eps1)
-        update = variance.clamp_(min=eps1**2).rsqrt_().mul_(grad)
+        update = variance.clamp_(min=eps1**2).rsqrt_().mul_(grad)  # U, in the memory of V
         p.add_(update, alpha=-step * scale / max(1.0, rms(update) / group["d"]))
 
 
 def second_moment(grad: Tensor, state: dict, weight: float, eps1: float) -> Tensor:
-    """V after this gradient entered R and C (or the vector's V) with `weight` = 1 - beta2_t."""
+    """V [.., m, n] after grad [.., m, n] entered R and C with `weight` = 1 - beta2_t; of a vector [n] its own V."""
     square = grad.square()
     if "variance" in state:
-        return state["variance"].lerp_(square, weight).clone()
+        return state["variance"].lerp_(square, weight).clone()  # the caller overwrites what it gets
     row_var = state["row_var"].lerp_(square.mean(-1, keepdim=True), weight)
     col_var = state["col_var"].lerp_(square.mean(-2, keepdim=True), weight)
     return (row_var * col_var).div_(row_var.mean(-2, keepdim=True).clamp_(min=eps1))
 
 
 def rms(x: Tensor) -> float:
-    """Root mean square."""
+    """Root mean square of all elements."""
     return float(x.norm()) / x.numel() ** 0.5
 
 
 def state_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """What is remembered of a parameter: of the last two dimensions their means, of a vector or a scalar everything."""
+    """Shapes of what is stored per parameter: means along each of the last two dimensions; of a vector everything.
+
+    >>> state_shapes((4096, 1024)), state_shapes((4096,))
+    ({'row_var': (4096, 1), 'col_var': (1, 1024)}, {'variance': (4096,)})
+    """
     shape = tuple(shape)
     if len(shape) < 2:
         return {"variance": shape}

@@ -1,23 +1,23 @@
-"""AdamW that remembers both states in 8 bits each: 2.03 bytes a parameter instead of 8.
+"""AdamW that stores both states in 8 bits each: 2.03 bytes per parameter instead of 8.
 
-A step brings one piece of 180,224 parameters into float32, steps it as AdamW does and stores it again in block-wise
-codes (coursekit.quantization.blockwise), so that only a piece is ever there in full. Small tensors stay in float32:
-they hold few bytes and, biases and norms, much of the network's behaviour.
+A step dequantises one piece of 180,224 parameters to float32, steps it as AdamW does and stores it again in block-wise
+codes (coursekit.quantization.blockwise), so that only one piece exists in float32 at a time. Small tensors keep float32
+states: biases and norms have few bytes and a large effect.
 
-Two things that 8 bits break, and what is done here:
+Two things go wrong with 8 bits; here is what they are, and what is done:
 
 exp_avg_sq = 0
     The signed code reaches down to 5.5e-7 of a block's largest exp_avg, the unsigned one to 3.2e-7 of its largest
     *square*, that is, to 5.7e-4 of its largest gradient. Between the two, m is stored and v is not, and
     m / (sqrt(0) + eps) moves a weight by hundreds of lr. So only 0 becomes 0 here; a positive v gets a positive value.
 exp_avg_sq stuck
-    A step changes v by 0.1 % of g^2 - v. Values of the code lie 0.7 % of their size apart and more, so that nearest
-    rounding takes the change back, every time: v stays small while m grows. A step of 12 lr was seen in bitsandbytes
-    where AdamW takes 4.6. Here no update is let through that AdamW could not have made: adamw.largest_update, at most
-    7.27 lr for the usual betas. The v itself stays stuck.
+    A step changes v by 0.1 % of g^2 - v. Values of the code lie at least 0.7 % of their size apart, so rounding to the
+    nearest undoes the change every time: v stays small while m grows. A step of 12 lr was seen in bitsandbytes where
+    AdamW takes 4.6. Here every update is clipped to what AdamW could have made: adamw.largest_update, at most 7.27 lr
+    for the usual betas. The v itself stays stuck.
 
 Unlike bitsandbytes' AdamW8bit: both of these, and codes that are exactly the nearest, on a CPU too. Left out: a fused
-kernel for GPUs, stochastic rounding (it frees what is stuck, and adds noise that costs more elsewhere), percentile
+kernel for GPUs, stochastic rounding (it frees a stuck v, and adds noise that costs more elsewhere), percentile
 clipping, the 32-bit rule for embeddings.
 
 Source: Dettmers et al., 8-bit Optimizers via Block-wise Quantization, ICLR 2022, sections 2 and 3 (arXiv:2110.02861).
@@ -67,15 +67,17 @@ class AdamW8bit(AdamW):
     def new_state(self, p: Tensor, group: dict) -> dict[str, Tensor]:
         if p.dtype not in DTYPES:
             raise TypeError(f"expected parameters in float32, float16 or bfloat16, got {p.dtype}. Use AdamW.")
-        small, state = p.numel() < group["min_8bit_size"], {}
-        for name in ("exp_avg", "exp_avg_sq"):
-            state[name] = torch.zeros(p.shape, dtype=torch.float32 if small else torch.uint8, device=p.device)
-            if not small:  # absmax = 0 makes every code a 0
-                state[f"{name}_absmax"] = torch.zeros(blocks(p.numel(), group["blocksize"]), device=p.device)
+        names = ("exp_avg", "exp_avg_sq")
+        if p.numel() < group["min_8bit_size"]:
+            return {name: torch.zeros(p.shape, dtype=torch.float32, device=p.device) for name in names}
+        state = {}
+        for name in names:  # absmax = 0 makes the number of every code a 0
+            state[name] = torch.zeros(p.shape, dtype=torch.uint8, device=p.device)
+            state[f"{name}_absmax"] = torch.zeros(blocks(p.numel(), group["blocksize"]), device=p.device)
         return state
 
     def update(self, p: Tensor, grad: Tensor, state: dict, group: dict) -> None:
-        if state["exp_avg"].dtype == torch.float32:
+        if state["exp_avg"].dtype == torch.float32:  # a small tensor
             p32 = p.float()
             adamw_(p32, grad.float(), state["exp_avg"], state["exp_avg_sq"], state["step"], group)
             p.copy_(p32)
@@ -86,8 +88,8 @@ class AdamW8bit(AdamW):
         for part, block, length in pieces(p.numel(), group["blocksize"], p.device):
             places = {
                 "exp_avg": part,
-                "exp_avg_absmax": block,
                 "exp_avg_sq": part,
+                "exp_avg_absmax": block,
                 "exp_avg_sq_absmax": block,
             }
             piece = {name: flat_state[name][place] for name, place in places.items()}
@@ -106,7 +108,7 @@ class AdamW8bit(AdamW):
 
 
 class Workspace:
-    """Buffers and codecs for one piece: 5 numbers of 4 bytes an element, 3.6 MB on a CPU whatever the model's size."""
+    """Buffers and codecs for one piece: 5 numbers of 4 bytes per element, 3.6 MB on a CPU for a model of any size."""
 
     def __init__(self, elements: int, device: torch.device):
         self.scratch = Scratch(elements, device)
@@ -119,7 +121,7 @@ class Workspace:
     def step_(self, p: Tensor, grad: Tensor, state: dict[str, Tensor], step: int, group: dict) -> None:
         """p, grad float32 [b, blocksize]; state: the codes [b * blocksize] and absmax [b] of both."""
         exp_avg, exp_avg_sq = (x[: p.numel()].view(p.shape) for x in (self.exp_avg, self.exp_avg_sq))
-        # the states decay by way of their few absmax: two passes over the piece less
+        # Multiplying the few absmax by beta decays all numbers of a block: two passes over the piece are saved.
         beta1, beta2 = group["betas"]
         self.signed.dequantize_(state["exp_avg"], state["exp_avg_absmax"], exp_avg, beta1)
         self.unsigned.dequantize_(state["exp_avg_sq"], state["exp_avg_sq_absmax"], exp_avg_sq, beta2)
@@ -128,9 +130,10 @@ class Workspace:
         self.unsigned.quantize_(exp_avg_sq, state["exp_avg_sq"], state["exp_avg_sq_absmax"])
 
     def _bounded_adamw_(self, p, grad, exp_avg, exp_avg_sq, step: int, group: dict) -> None:
-        """adamw.adamw_ on states that have decayed, with no memory allocated and no update beyond largest_update."""
-        (beta1, beta2), lr = group["betas"], group["lr"]
-        # sqrt(v / c) + eps is (sqrt(v) + eps sqrt(c)) / sqrt(c): one number for the whole tensor, no pass over it
+        """adamw.adamw_ on states that have decayed, without allocating memory, and no update beyond largest_update."""
+        beta1, beta2 = group["betas"]
+        lr = group["lr"]
+        # sqrt(v / c) + eps is (sqrt(v) + eps sqrt(c)) / sqrt(c): one number for the whole tensor saves a pass over it
         root = math.sqrt(1 - beta2**step)
         rate = lr * root / (1 - beta1**step)
         limit = lr * largest_update(step, group["betas"]) / rate if rate else math.inf

@@ -1,8 +1,8 @@
-"""The frame of every optimizer here: walk over the parameters that have a gradient, step each with its own state.
+"""Walk over the parameters that have a gradient and step each with its own state: what every optimizer here shares.
 
-A subclass says what it remembers (`new_state`), what a step does (`update`) and which options make sense (`check`).
+A subclass says what it stores (`new_state`), what a step does (`update`) and which options make sense (`check`).
 
-Unlike torch.optim's own: one parameter after the other, no foreach and no fused kernels; dense real tensors only.
+Unlike torch.optim's own: one parameter after the other, without foreach and fused kernels; dense real tensors only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coursekit.memory.measure import held_bytes, optimizer_tensors
 
 
 class PerParameter(Optimizer):
-    """An optimizer without a rule yet. A parameter without a gradient is left alone, weight decay included."""
+    """An optimizer without a rule. A parameter without a gradient does not change, not even by weight decay."""
 
     def add_param_group(self, param_group: dict) -> None:
         """Also called by __init__ for each group; raises what check() does."""
@@ -26,25 +26,25 @@ class PerParameter(Optimizer):
         self.check(self.param_groups[-1])
 
     def check(self, group: dict) -> None:
-        """Raises ValueError for the first option of a group that is out of range."""
+        """Raise ValueError for the first option of a group that is out of range."""
 
     def new_state(self, p: Tensor, group: dict) -> dict[str, Tensor]:
-        """What is remembered of p before its first step."""
+        """The state of p [...] before its first step: {name: tensor}."""
         raise NotImplementedError
 
     def update(self, p: Tensor, grad: Tensor, state: dict, group: dict) -> None:
-        """Step p and its state in place; state["step"] counts from 1."""
+        """Step p [...] by grad [...] and its state in place; state["step"] counts from 1."""
         raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Step every parameter that has a gradient; the closure's result if there is one.
+        """Step every parameter that has a gradient; returns the closure's result if there is one.
 
         Raises ValueError for a sparse gradient; parameters before it have been stepped then.
         """
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad():  # the closure calls backward()
                 loss = closure()
         for group in self.param_groups:
             for p in group["params"]:
@@ -64,14 +64,14 @@ class PerParameter(Optimizer):
 
         States keep the dtype they were saved in: torch's method would turn 8-bit codes into the parameter's dtype.
         """
-        super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})
+        super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})  # the options only
         for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=True):
             for key, p in zip(saved["params"], group["params"], strict=True):
                 if key in state_dict["state"]:
                     self.state[p] = self.restored(p, state_dict["state"][key], group)
 
     def restored(self, p: Tensor, saved: dict, group: dict) -> dict:
-        """A copy of what was saved of p, in the place where this optimizer keeps it."""
+        """A copy of the saved state of p, stored where this optimizer keeps it."""
         return {k: v.to(p.device, copy=True) if isinstance(v, Tensor) else v for k, v in saved.items()}
 
 
@@ -93,5 +93,5 @@ def check_range(group: dict, names: tuple[str, ...]) -> None:
 
 
 def state_bytes(optimizer: Optimizer) -> int:
-    """Bytes of all tensors that an optimizer remembers, wherever they live."""
+    """Bytes of all tensors in an optimizer's state, wherever they are stored."""
     return held_bytes(optimizer_tensors(optimizer))

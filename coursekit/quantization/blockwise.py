@@ -1,15 +1,16 @@
-"""Eight bits a number: a code of 256 values, and one scale for each block of 256 numbers.
+"""Quantise to eight bits per number: a code of 256 values, and one scale per block of 256 numbers.
 
-    codes, absmax = quantize(x)              # uint8 like x, float32 [blocks]
-    x_again = dequantize(codes, absmax)
+    >>> codes, absmax = quantize(torch.tensor([0.1, -2.0, 0.0]))        # uint8 in the shape of x, float32 [blocks]
+    >>> codes, absmax, dequantize(codes, absmax)
+    (tensor([173,   0, 127], dtype=torch.uint8), tensor([2.]), tensor([ 0.1016, -1.9859,  0.0000]))
 
 Each block is divided by its largest magnitude, absmax, and every quotient in [-1, 1] becomes the number of the nearest
-value (`nearest`). An outlier costs its own block precision and no other. Memory: 1 + 4/256 bytes a number.
+value (`nearest`). An outlier costs precision in its own block only. Memory: 1 + 4/256 bytes per number.
 
 Unlike bitsandbytes' kernel for CPUs (0.50.2), which takes the value that a table of cells names: there 0 comes back as
-2e-5 absmax, 0.15 % of normally distributed numbers get a neighbour of their code, and half of those that spread evenly
-over eight decades. Its CUDA kernel searches, and the nearest value is what it finds.
-Left out: a fused kernel for GPUs (these operations run there, one by one), stochastic rounding.
+2e-5 absmax. Of normally distributed numbers 0.15 % get a neighbour of their code; of numbers spread evenly over eight
+decades, half do. Its CUDA kernel searches, and finds the nearest value.
+Left out: a fused kernel for GPUs (these operations run there one by one), stochastic rounding.
 
 Source: Dettmers et al., 8-bit Optimizers via Block-wise Quantization, ICLR 2022, section 2.1 (arXiv:2110.02861).
 """
@@ -27,7 +28,7 @@ BLOCKSIZE = 256
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 PIECE = 11 << 14  # elements at a time on a CPU: five buffers of 4 bytes an element stay in 4 MB of cache
 PIECE_ON_GPU = 1 << 20  # there small pieces would only cost launches
-SMALLEST = 2.0**-149  # the least float32 above 0: what the zeros of a block of zeros are divided by
+SMALLEST = 2.0**-149  # the smallest float32 above 0: divisor of a block of zeros
 
 
 class Scratch:
@@ -35,33 +36,34 @@ class Scratch:
 
     def __init__(self, elements: int, device: torch.device):
         self.y = torch.empty(elements, device=device)
-        self.key, self.found = (torch.empty_like(self.y, dtype=torch.int32) for _ in range(2))
+        self.key = torch.empty_like(self.y, dtype=torch.int32)
+        self.found = torch.empty_like(self.y, dtype=torch.int32)
 
     def __getitem__(self, elements: int) -> tuple[Tensor, Tensor, Tensor]:
         return self.y[:elements], self.key[:elements], self.found[:elements]
 
 
 class Codec:
-    """Pieces of whole blocks to codes and back; code and table as from nearest.dynamic_code().
+    """Converts pieces of whole blocks to codes and back; code and table as from nearest.dynamic_code().
 
-    nonnegative  the caller never quantises a number below 0, and two passes over the piece are saved
+    nonnegative  the caller never quantises a number below 0, which saves two passes over the piece
     """
 
     def __init__(self, code: Tensor, table: Tensor, scratch: Scratch, nonnegative: bool = False):
         self.code, self.table, self.scratch, self.nonnegative = code, table, scratch, nonnegative
 
     def quantize_(self, x: Tensor, codes: Tensor, absmax: Tensor) -> None:
-        """codes [b * blocksize], absmax [b] <- x [b, blocksize]. NaN or infinity in x: in absmax too, and no error."""
+        """codes [b * blocksize], absmax [b] <- x [b, blocksize]. NaN or infinity in x gets into absmax; no error."""
         x = x.float()
         y, key, found = self.scratch[x.numel()]
         y, bits = y.view(x.shape), y.view(torch.int32)
         sizes = x if self.nonnegative else torch.abs(x, out=y)
-        # Of positive numbers the largest has the largest bits, and among integers there is no NaN to look out for.
+        # The largest of positive numbers has the largest bits, and integers need no check for NaN.
         torch.amax(sizes.view(torch.int32), 1, out=absmax.view(torch.int32))
         torch.div(x, absmax.clamp(min=SMALLEST)[:, None], out=y)
         if not self.nonnegative:
             bits.abs_()  # as nearest.ordered(y), in place
-        torch.bitwise_right_shift(bits, 16, out=key)
+        torch.bitwise_right_shift(bits, 16, out=key)  # from here on as nearest.nearest_by_table, in place
         key.clamp_(min=0)  # the bits of -0 have no absolute value and stay negative: to the cell of 0
         torch.index_select(self.table, 0, key, out=found)
         codes.copy_(bits.add_(found).bitwise_right_shift_(16))
@@ -74,10 +76,10 @@ class Codec:
 
 
 def quantize(x: Tensor, code: Tensor | None = None, blocksize: int = BLOCKSIZE) -> tuple[Tensor, Tensor]:
-    """(codes uint8 in the shape of x, absmax float32 [blocks]), each number with the nearest value; ties: the lower.
+    """(codes uint8 [...], absmax float32 [blocks]) of x [...]: the nearest value for each number, in a tie the lower.
 
     x     float32, float16 or bfloat16, of any shape and strides; blocks follow each other in row-major order
-    code  float32 [2 to 256] ascending; default: the signed dynamic map. Without negative values: negatives become 0
+    code  float32 [2 to 256] ascending; default: the signed dynamic map. Without negative values, negatives become 0
 
     A block of zeros has absmax 0. Raises TypeError for another dtype; ValueError for NaN or infinity, a blocksize below
     1, a code that does not ascend or is too fine (nearest.carry_table).
@@ -89,7 +91,8 @@ def quantize(x: Tensor, code: Tensor | None = None, blocksize: int = BLOCKSIZE) 
         )
     codes = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
     absmax = torch.empty(blocks(x.numel(), blocksize), device=x.device)
-    codec, flat, flat_codes = _codec(code, x, blocksize), x.detach().reshape(-1), codes.view(-1)
+    codec = _codec(code, x, blocksize)
+    flat, flat_codes = x.detach().reshape(-1), codes.view(-1)
     for part, block, length in pieces(x.numel(), blocksize, x.device):
         codec.quantize_(flat[part].view(-1, length), flat_codes[part], absmax[block])
     if not absmax.isfinite().all():
@@ -107,9 +110,9 @@ def dequantize(
     blocksize: int = BLOCKSIZE,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """code[codes] * absmax of the block in the shape of codes: computed in float32, rounded to dtype.
+    """code[codes [...]] * absmax of the block: [...], computed in float32, rounded to dtype.
 
-    Raises TypeError for codes that are not uint8, ValueError unless there is one absmax a block.
+    Raises TypeError for codes that are not uint8, ValueError unless there is one absmax per block.
     """
     if not isinstance(codes, Tensor) or codes.dtype != torch.uint8:
         raise TypeError(
@@ -121,21 +124,22 @@ def dequantize(
             f"got {list(absmax.shape)}. Use the blocksize of quantize()."
         )
     out = torch.empty(codes.shape, device=codes.device)
-    codec, flat, flat_out = _codec(code, codes, blocksize), codes.reshape(-1), out.view(-1)
+    codec = _codec(code, codes, blocksize)
+    flat, flat_out = codes.reshape(-1), out.view(-1)
     for part, block, length in pieces(codes.numel(), blocksize, codes.device):
         codec.dequantize_(flat[part], absmax[block], flat_out[part].view(-1, length))
     return out.to(dtype)
 
 
 def blocks(elements: int, blocksize: int = BLOCKSIZE) -> int:
-    """Number of blocks, a shorter last one included. Raises ValueError for a blocksize below 1."""
+    """Number of blocks; a shorter last one counts too. Raises ValueError for a blocksize below 1."""
     if not isinstance(blocksize, int) or blocksize < 1:
         raise ValueError(f"expected a blocksize of at least 1, got {blocksize!r}. 256 is usual.")
-    return -(elements // -blocksize)
+    return -(elements // -blocksize)  # rounded up
 
 
 def quantized_bytes(elements: int, blocksize: int = BLOCKSIZE) -> int:
-    """Bytes of codes and absmax."""
+    """Bytes of codes and absmax: 1 per number and 4 per block."""
     return elements + 4 * blocks(elements, blocksize)
 
 
@@ -158,11 +162,10 @@ def _codec(code: Tensor | None, x: Tensor, blocksize: int) -> Codec:
     scratch = Scratch(min(x.numel(), piece_elements(blocksize, x.device)), x.device)
     if code is None:
         return Codec(*dynamic_code(True, x.device), scratch)
-    if not (
-        code.dtype == torch.float32 and code.ndim == 1 and 2 <= len(code) <= 256 and (code.diff() > 0).all()
-    ):
+    is_list = code.dtype == torch.float32 and code.ndim == 1 and 2 <= len(code) <= 256
+    if not (is_list and (code.diff() > 0).all()):
         raise ValueError(
             "expected a code of 2 to 256 float32 in strictly ascending order, "
-            f"got {list(code.shape)} {code.dtype}. Sort its values and drop doubles."
+            f"got {list(code.shape)} {code.dtype}. Sort its values and drop duplicates."
         )
     return Codec(code.to(x.device), carry_table(midpoints(code.cpu())).to(x.device), scratch)
