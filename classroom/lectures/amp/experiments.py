@@ -209,7 +209,7 @@ def scale_searches(steps: int, seed: int = 0, **where) -> dict[str, PrecisionRun
 
 
 def norm_after_clipping(too_early: bool, norm: float = 0.5, limit: float = 1.0) -> float:
-    """The norm of a gradient after clipping and unscaling in the right order, or with a clipping `too_early`."""
+    """Return the norm of a gradient after clipping and unscaling, in the right order or clipped `too_early`."""
     weight = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=1.0)
     scaler = GradScaler(init_scale=65536.0)
@@ -259,14 +259,14 @@ class Gradients:
     by_activation: Mapping[str, Tensor]
 
     def kinds(self) -> dict[str, Tensor]:
-        """All numbers of each kind, one dimension each; zeros are included."""
+        """Join the numbers of each kind into one dimension; zeros are included."""
         return {
             "gradients of weights": _flat(self.by_weight),
             "gradients of activations": _flat(self.by_activation),
         }
 
     def safe_scale(self) -> float:
-        """The largest power of two that lets no gradient overflow in FP16."""
+        """Find the largest power of two by which no gradient overflows in FP16."""
         return grad_stats.largest_safe_scale([*self.by_weight.values(), *self.by_activation.values()], FP16)
 
 
