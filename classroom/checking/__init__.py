@@ -12,5 +12,4 @@ compare     how many values of ours and of a library differ, and which
 verdict     passed or not, expected and got, hints, the name of a mistake
 card        a small boxed message: text, HTML, light and dark
 card_style  its colours and style sheet
-check       the exercises of before, until all are converted
 """

@@ -229,22 +229,3 @@ def _repr(value) -> str:
         if isinstance(value, int):  # Python prints integers of up to 4,300 digits
             return f"an integer of about {int(value.bit_length() * 0.30103) + 1:,} digits"
         return f"a value of type {type(value).__name__} that cannot be printed"
-
-
-# ---------------------------------------------------------------- until every exercise has its kind
-
-
-def same_value(expected, got, bitwise: bool = False) -> bool:
-    """Are two answers equal?"""
-    return Exact(bitwise).right(expected, got)
-
-
-def same_bits(expected, got) -> bool:
-    return Exact(bitwise=True).right(expected, got)
-
-
-def first_difference(expected, got, same) -> tuple[str, object, object]:
-    """As Exact.first_difference, by a comparison of one's own."""
-    kind = Exact()
-    kind.right = same
-    return kind.first_difference(expected, got)

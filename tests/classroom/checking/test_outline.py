@@ -13,7 +13,9 @@ LECTURES = Path(lectures.__file__).parent
 
 def test_name_title_and_minutes_are_read_and_nothing_runs(tmp_path):
     path = tmp_path / "exercises.py"
-    path.write_text('raise SystemExit\na = Exercise("a", "First", minutes=5, hints=hints())\nb = other("b", "B")\n')
+    path.write_text(
+        'raise SystemExit\na = Exercise("a", "First", minutes=5, hints=hints())\nb = other("b", "B")\n'
+    )
     assert outlines(path) == [Outline("a", "First", 5)]
 
 
