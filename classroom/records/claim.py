@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 VERDICTS = {
     "right": "as stated",
@@ -61,9 +62,14 @@ class Claim:
         if not self.compute and not self.source:
             raise ValueError(f"claim {self.id}: a claim without a function needs a source to cite.")
 
+    @cached_property
+    def computed(self) -> Mapping[str, float]:
+        """The figures that this machine computes, computed once."""
+        return self.compute() if self.compute else {}
+
     def right_sentence(self) -> str:
         """Return `right` with the figures that this machine computes."""
-        return self.right.format(**self.compute()) if self.compute else self.right
+        return self.right.format(**self.computed) if self.compute else self.right
 
 
 def claim(id: str, **facts) -> Callable[[Callable], Claim]:
@@ -80,7 +86,7 @@ def mismatches(row: Claim) -> list[str]:
     """Return one sentence per figure that does not come out as audited."""
     if row.compute is None:
         return []
-    got = row.compute()
+    got = row.computed
     if got.keys() != row.figures.keys():
         return [f"{row.id}: the audit lists {sorted(row.figures)}, the function computes {sorted(got)}."]
     return [

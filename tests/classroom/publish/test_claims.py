@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
 from classroom.publish import claims
-from classroom.records.claim import cited, mismatches
+from classroom.records.claim import cited, claim, mismatches
 
 ROOT = Path(__file__).parents[3]
 REGISTER = claims.load()
@@ -23,10 +24,23 @@ def test_the_page_is_the_generated_one():
     assert (ROOT / "claims" / "README.md").read_text(encoding="utf-8") == claims.to_markdown(REGISTER)
 
 
-def test_the_html_page_holds_every_claim_and_loads_nothing():
-    page = claims.to_html(REGISTER)
-    assert all(f'id="{row.id}"' in page for row in ROWS)
-    assert "http" not in page.split("<main>")[0] and "<script src" not in page
+FACTS = {"where": "slide 2", "verdict": "wrong", "source": "a paper"}
+
+
+def test_the_html_page_holds_every_claim_escaped_and_loads_nothing():
+    first = cited("X1", said="a < b & c", right="b", **FACTS)
+    second = claim("X2", said="3", right="{n}", figures={"n": 4}, convention="none", **FACTS)(
+        lambda: {"n": 4}
+    )
+    page = BeautifulSoup(claims.to_html({"formats": [first], "amp": [second]}), "html.parser")
+    rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in page.select("tbody tr")]
+    assert rows == [
+        ["X1", "a < b & c (slide 2)", "wrong", "b", "cited; a paper"],
+        ["X2", "3 (slide 2)", "wrong", "4 Convention: none.", "computed; a paper"],
+    ]
+    assert [row["id"] for row in page.select("tbody tr")] == ["X1", "X2"]
+    assert [heading.get_text() for heading in page.find_all("h2")] == ["formats", "amp"]
+    assert page.select("[src], link") == [] and "http" not in str(page.head)
 
 
 def test_an_id_used_twice_is_refused(monkeypatch):

@@ -38,3 +38,11 @@ def test_incomplete_rows_are_refused(facts, complaint):
     } | facts
     with pytest.raises(ValueError, match=complaint):
         Claim(**row)
+
+
+def test_figures_are_computed_once():
+    calls = []
+    facts = {"said": "s", "where": "w", "verdict": "right", "source": ""}
+    row = claim("X1", right="{n}", figures={"n": 1}, **facts)(lambda: calls.append(1) or {"n": len(calls)})
+    assert mismatches(row) == [] and row.right_sentence() == "1"
+    assert calls == [1]
