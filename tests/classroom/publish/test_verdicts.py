@@ -133,7 +133,7 @@ def test_a_verdict_in_a_cell_that_calls_no_check_does_not_count():
 def test_titles_and_count_are_those_of_the_course():
     """A notebook that imports the course's checks is compared with all of them."""
     exercise = formats.round_to_grid
-    source = "from classroom.lectures import formats as check\ncheck.round_to_grid(round_to_grid)"
+    source = "from classroom.lectures.formats import exercises as check\ncheck.round_to_grid(round_to_grid)"
     record = GOOD | {"exercise": exercise.name, "title": exercise.title}
     checked = judged(shown(record, source), Limits())
     assert (checked.passed, checked.total) == (1, len(formats.EXERCISES)) and not checked.ok
