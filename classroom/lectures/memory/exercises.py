@@ -636,10 +636,10 @@ def _():
         yield Case(call, by_trying(*call), f"cheapest_fit({needed} GB, {card} GB, {len(changes)} changes)")
 
 
-def by_trying(needed: int, card: int, changes, one_per_group: bool = True) -> list[str] | None:
-    """Try all subsets; multiply their factors as exact fractions."""
+def by_trying(needed: int, card: int, changes, counts=range(9), one_per_group=True) -> list[str] | None:
+    """Try all subsets of that many changes (eight at most); multiply their factors as exact fractions."""
     best = None
-    for count in range(len(changes) + 1):
+    for count in counts:
         for chosen in itertools.combinations(changes, count):
             groups = {group for _, group, _, _ in chosen}
             left = needed - sum(saved for _, _, saved, _ in chosen)
@@ -654,13 +654,22 @@ def by_trying(needed: int, card: int, changes, one_per_group: bool = True) -> li
 @cheapest_fit.mistake("the largest saving first")
 def _(needed, card, changes):
     """Taking the largest saving until the run fits can cost more time than needed. Compare whole combinations."""
-    return in_this_order(needed, card, sorted(changes, key=lambda change: -change[2]))
+    chosen = {}
+    for name, group, saved, _factor in sorted(changes, key=lambda change: -change[2]):
+        if needed > card and group not in chosen:
+            chosen[group] = name
+            needed -= saved
+    return list(chosen.values()) if needed <= card else None
 
 
-@cheapest_fit.mistake("the cheapest change first")
+@cheapest_fit.mistake("the fewest changes")
 def _(needed, card, changes):
-    """Small changes add up: one larger change may cost less time than all of them. Compare whole combinations."""
-    return in_this_order(needed, card, sorted(changes, key=lambda change: change[3]))
+    """Two changes can cost less time than one. Do not stop at the first number of changes that fits: compare all."""
+    for count in range(len(changes) + 1):
+        names = by_trying(needed, card, changes, counts=[count])
+        if names is not None:
+            return names
+    return None
 
 
 @cheapest_fit.mistake("two changes of one group")
@@ -673,16 +682,6 @@ def _(needed, card, changes):
 def _(needed, card, changes):
     """An empty list says that the run fits without changes. Return None if no combination makes it fit."""
     return by_trying(needed, card, changes) or []
-
-
-def in_this_order(needed, card, changes) -> list[str] | None:
-    """Take changes as they come, one per group, until the run fits."""
-    chosen = {}
-    for name, group, saved, _factor in changes:
-        if needed > card and group not in chosen:
-            chosen[group] = name
-            needed -= saved
-    return list(chosen.values()) if needed <= card else None
 
 
 # ---------------------------------------------------------------- checkpointed
