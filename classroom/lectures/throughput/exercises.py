@@ -262,16 +262,14 @@ def _():
     """A real torch.nn.Linear, counted."""
     for tokens, inputs, outputs in ((1, 8, 8), (16, 64, 32), (128, 96, 256)):
         for frozen in (False, True):
-            layer = torch.nn.Linear(inputs, outputs, bias=False).requires_grad_(not frozen)
-            flops = _forward_and_backward(layer, torch.ones(tokens, inputs))
+            flops = _flops_of_linear(tokens, inputs, outputs, learns=not frozen)
             yield Case((tokens, inputs, outputs, frozen), flops)
 
 
-def _counted(run) -> int:
-    """The FLOPs that torch.utils.flop_counter sees in run()."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
+def _flops_of_linear(tokens: int, inputs: int, outputs: int, learns: bool) -> tuple[int, int]:
+    """Counted on device "meta", so that a layer of any size needs no memory."""
+    layer = torch.nn.Linear(inputs, outputs, bias=False, device="meta").requires_grad_(learns)
+    return _forward_and_backward(layer, torch.ones(tokens, inputs, device="meta"))
 
 
 def _forward_and_backward(module, x) -> tuple[int, int]:
@@ -280,6 +278,13 @@ def _forward_and_backward(module, x) -> tuple[int, int]:
     out = []
     forward = _counted(lambda: out.append(module(x)))
     return forward, _counted(out[0].sum().backward)
+
+
+def _counted(run) -> int:
+    """The FLOPs that torch.utils.flop_counter sees in run()."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def _linear(tokens, inputs, outputs, each=2, backward=2):
@@ -329,7 +334,7 @@ mfu = Exercise(
 
 @mfu.truth
 def _():
-    """FLOPs per token, counted on linear layers without memory (device "meta"), trained or frozen."""
+    """FLOPs per token, counted on one linear layer of all trained weights and one of all frozen ones."""
     block = 2 * 4096 * 4096 + 2 * 4096 * 11008
     adapter = 2 * 4096 * 16
     for speed, trained, frozen, peak in (
@@ -338,17 +343,11 @@ def _():
         (4100.0, 108 * adapter, 54 * block, 312.0),
         (2600.0, 9 * block, 18 * block, 148.0),
     ):
-        flops = _of_a_token(trained, True) + _of_a_token(frozen, False)
+        flops = sum(_flops_of_linear(1, trained // 4096, 4096, learns=True))
+        if frozen:
+            flops += sum(_flops_of_linear(1, frozen // 4096, 4096, learns=False))
         share = Fraction(flops) * Fraction(speed) / (Fraction(peak) * 10**12)
         yield Case((speed, trained, frozen, peak), float(share))
-
-
-def _of_a_token(weights: int, learns: bool) -> int:
-    """FLOPs of one token, forward and backward, through a linear layer of so many weights."""
-    if not weights:
-        return 0
-    layer = torch.nn.Linear(weights // 4096, 4096, bias=False, device="meta").requires_grad_(learns)
-    return sum(_forward_and_backward(layer, torch.ones(1, weights // 4096, device="meta")))
 
 
 def _mfu(speed, trained, frozen, peak, each_frozen):
@@ -633,11 +632,11 @@ def moments_and_losses(function, seed, steps, every):
     return sorted(moments), _numbers(losses)
 
 
-def _readers(told):
-    """Two modes that call told() when a value is read: one below Python, one for what leaves no trace there.
+COPYING = {"tolist", "numpy", "cpu", "__array__", "__repr__"}  # a CPU tensor, unseen by the dispatcher
 
-    On a GPU each reading waits until all work before it is done. Inside `step` nothing is read.
-    """
+
+def _readers(told):
+    """Two modes that call told() when a value is read. On a GPU each reading waits until all work before it is done."""
 
     class Numbers(TorchDispatchMode):  # .item(), float(), print, if
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -645,18 +644,15 @@ def _readers(told):
                 told()
             return function(*args, **(kwargs or {}))
 
-    class Tensors(TorchFunctionMode):  # a CPU tensor is copied without the dispatcher
+    class Tensors(TorchFunctionMode):  # .tolist(), .numpy(), .to("cpu")
         def __torch_function__(self, function, types, args=(), kwargs=None):
             name = getattr(function, "__name__", "")
-            targets = map(str, [*args[1:], *(kwargs or {}).values()])
-            if name in COPYING or (name == "to" and "cpu" in targets):
+            targets = [*args[1:], *(kwargs or {}).values()]
+            if name in COPYING or (name == "to" and "cpu" in map(str, targets)):
                 told()
             return function(*args, **(kwargs or {}))
 
     return Numbers(), Tensors()
-
-
-COPYING = {"tolist", "numpy", "cpu", "__array__", "__repr__"}
 
 
 def _numbers(losses):
@@ -681,7 +677,8 @@ def _(step, batches, every):
 @train.mistake("the last ones forgotten")
 def _(step, batches, every):
     """Where `every` does not divide the number of steps, some losses are still waiting at the end. Read those too."""
-    losses, waiting = [], []
+    losses = []
+    waiting = []
     for batch in batches:
         waiting.append(step(batch))
         if len(waiting) == every:
@@ -707,7 +704,7 @@ pack = Exercise(
     "pack",
     "Pack texts into rows",
     minutes=15,
-    answer=Fields(texts=Report(), rows=AtMost()),
+    answer=Fields(found=Report(), rows=AtMost()),
     hints=(
         "Long texts are hard to place and short ones fill gaps: begin with the longest.",
         "For each text look through the rows *from the first on*, and take the first where it still fits. "
@@ -717,9 +714,7 @@ pack = Exercise(
     praise="A greedy rule of five lines that is never far from the best.",
 )
 
-WHOLE = "whole and in one row each"
-
-
+WHOLE = "every text whole, in one row"
 FEWEST_BY_TRYING_ALL = (
     ([6, 4, 5, 5, 3, 7], 10, 3),
     ([2, 9, 3, 8, 4, 7, 5, 6], 11, 4),
@@ -758,7 +753,7 @@ def _cut_from_full_rows(seed: int, rows: int, row_length: int) -> list[int]:
 
 @pack.probe
 def report_on_rows(function, lengths, row_length):
-    """(what holds for the texts, or the first fault as `kind: details`; the number of rows)."""
+    """What was found, WHOLE or the first fault as `kind: details`, and the number of rows."""
     rows = _as_lists(function(list(lengths), row_length))
     if rows is None or rows is ...:
         return rows
@@ -766,15 +761,18 @@ def report_on_rows(function, lengths, row_length):
     if fault:
         return fault, len(rows) if isinstance(rows, list) else 0
     fullest = max(sum(lengths[i] for i in row) for row in rows)
-    return f"in a row too long: {fullest} tokens" if fullest > row_length else WHOLE, len(rows)
+    if fullest > row_length:
+        return f"a row too long: {fullest} tokens", len(rows)
+    return WHOLE, len(rows)
 
 
-def _first_fit(lengths, row_length, order, spare=0):
-    """First-fit; spare: tokens that must stay free in a row."""
-    rows, room = [], []
+def _first_fit(lengths, row_length, order, last_row_only=False, spare=0):
+    """Each text into the first row that has room, or the last row only. spare: tokens that stay free in a row."""
+    rows = []
+    room = []
     for i in order:
-        fitting = (r for r, left in enumerate(room) if lengths[i] + spare <= left)
-        r = next(fitting, len(rows))
+        tried = range(len(rows))[-1:] if last_row_only else range(len(rows))
+        r = next((r for r in tried if lengths[i] + spare <= room[r]), len(rows))
         if r == len(rows):
             rows.append([])
             room.append(row_length)
@@ -783,21 +781,10 @@ def _first_fit(lengths, row_length, order, spare=0):
     return rows
 
 
-def _next_fit(lengths, row_length, order):
-    rows, room = [], 0
-    for i in order:
-        if not rows or lengths[i] > room:
-            rows.append([])
-            room = row_length
-        rows[-1].append(i)
-        room -= lengths[i]
-    return rows
-
-
 @pack.mistake("only the last row tried")
 def _(lengths, row_length):
     """That is next-fit: once a row is left, its gap stays empty. Look through all rows from the first on."""
-    return _next_fit(lengths, row_length, range(len(lengths)))
+    return _first_fit(lengths, row_length, range(len(lengths)), last_row_only=True)
 
 
 @pack.mistake("sorted, and gaps left empty")
@@ -805,7 +792,7 @@ def _(lengths, row_length):
     """Begin with the *longest*, and look through *all* rows from the first on. Shortest first, or only the last row
     tried, need the same number of rows: too many.
     """
-    return _next_fit(lengths, row_length, _by_length(lengths)[::-1])
+    return _first_fit(lengths, row_length, _by_length(lengths)[::-1], last_row_only=True)
 
 
 @pack.mistake("not sorted")
