@@ -1,8 +1,8 @@
 """A card: one small boxed message that reads well as text, as HTML, on light and on dark.
 
-Every answer of the classroom (a prediction revealed, a verdict, a takeaway, the doctor's report) is a Card.
-Its status is told by a word and a glyph; colour only repeats it. The HTML carries its own style, so it also
-works in an exported page or a slide, and it stays readable where a viewer strips the style. Inline code is
+Every answer of the classroom (a prediction revealed, a verdict, a takeaway, the doctor's report) is a Card. A word and
+a glyph tell its status; colour only repeats it. The HTML brings its own style, so it also works in an exported page or
+a slide, and it stays readable if a viewer strips the style. Inline code is
 written `between backticks`.
 """
 

@@ -1,25 +1,27 @@
 """An exercise: the question's data, its truth and its typical mistakes, declared together.
 
-    double = Exercise(
-        "double",
-        "Twice a number",
-        minutes=5,
-        hints=("What is 3 + 3?", "Add the number to itself.", "`return x + x`."),
-    )
+>>> hints = ("What is 3 + 3?", "Add the number to itself.", "`return x + x`.")
+>>> double = Exercise("double", "Twice a number", minutes=5, hints=hints)
+>>> @double.truth
+... def _():
+...     return [Case((x,), 2 * x) for x in (1, 2, 3)]
+>>> @double.mistake("squared")
+... def _(x):
+...     '''`x * x` is the square. Add x to itself.'''
+...     return x * x
 
-    @double.truth
-    def _():
-        '''Python's own multiplication.'''
-        return [Case((x,), 2 * x) for x in (1, 2, 3, 10)]
+Called with a student's function it answers with a Verdict:
 
-    @double.mistake("squared")
-    def _(x):
-        '''`x * x` is the square. Add the number to itself.'''
-        return x * x
+>>> print(double(lambda x: x**2))
+✗ Not yet: Twice a number
+1 of 3 cases right. Both wrong answers are what a typical mistake gives. `x * x` is the square. Add x to itself.
+Call      `double(1)`
+Expected  `2`
+Got       `1`
+For a hint, add `.hint(1)` to the check.
 
-Called with a student's function, `double(function)`, it answers with a Verdict. The truth never comes from the code
-that the exercise trains. A mistake is a small wrong program: where the student's wrong answers are the program's, the
-mistake is named, however the student's code is written.
+The truth never comes from the code that the exercise trains. A mistake is a small wrong program: if the student's wrong
+answers are those of the program, the mistake is named, however the student's code is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a student's function prints while it is checked: the beginning is kept, the rest is dropped."""
+"""Keep the beginning of what a student's function prints while it is checked, and drop the rest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Printed(io.TextIOBase):
         return len(text)
 
     def words(self) -> str:
-        """What was kept, with a line on what was not."""
+        """Return what was kept, with a line on what was not."""
         more = f"\n... {self.left_out:,} more characters" if self.left_out else ""
         return self.kept.rstrip() + more
 

@@ -1,4 +1,4 @@
-"""Put back what a student's function may have changed for the whole program: dtype, gradients, chance, folder.
+"""Restore what a student's function may have changed for the whole program: dtype, gradients, random state, folder.
 
 A function under check that sets torch's default dtype would otherwise make the next cell wrong, far from
 where the mistake is.
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def restored():
-    """Inside, anything may be set; afterwards it is as before. Libraries that nobody has loaded stay so."""
+    """Inside, anything may be set; afterwards it is as before. Libraries that are not loaded stay so."""
     states = [(get, put, get()) for get, put in _settings()]
     chances = [(put, get()) for get, put in _generators()]
     try:
@@ -29,7 +29,7 @@ def restored():
 
 
 def _settings() -> Iterator[tuple[Callable, Callable]]:
-    """(how to read, how to set) of everything that is one value."""
+    """Give (how to read, how to set) of every setting that is one value."""
     yield _folder, _go_to
     yield sys.getrecursionlimit, sys.setrecursionlimit
     if numpy := sys.modules.get("numpy"):
@@ -43,7 +43,7 @@ def _settings() -> Iterator[tuple[Callable, Callable]]:
 
 
 def _generators() -> Iterator[tuple[Callable, Callable]]:
-    """(how to read, how to set) of the random generators that all code shares."""
+    """Give (how to read, how to set) of the random generators that all code shares."""
     yield random.getstate, random.setstate
     if numpy := sys.modules.get("numpy"):
         yield numpy.random.get_state, numpy.random.set_state
@@ -54,10 +54,10 @@ def _generators() -> Iterator[tuple[Callable, Callable]]:
 def _folder() -> str:
     try:
         return os.getcwd()
-    except OSError:  # somebody has deleted it
+    except OSError:  # it was deleted
         return ""
 
 
 def _go_to(folder: str) -> None:
-    with suppress(OSError):  # it is gone: there is nowhere to go back to
+    with suppress(OSError):  # it was deleted
         os.chdir(folder)

@@ -1,5 +1,4 @@
-"""Run a student's function: stop it when it does not end, and say in words what went wrong on which of its
-lines.
+"""Run a student's function: stop it if it does not end, and say in words what went wrong and on which line.
 
 The rest of the classroom never sees an exception of the student's code, only a Problem.
 """
@@ -23,7 +22,7 @@ from classroom.checking.timelimit import TimeIsUp, within
 
 @dataclass(frozen=True)
 class Problem:
-    """No answers: why. `kind`: "not started", "error", "time", "call". `line`: the student's own."""
+    """Why a call gave no answer. `kind`: "not started", "error", "time" or "call". `line`: the student's own."""
 
     kind: str
     words: str
@@ -33,19 +32,19 @@ class Problem:
 #           exception, what it usually means
 MEANINGS = {
     ZeroDivisionError: "Which of your values is 0 for this input?",
-    OverflowError: "Beyond the range of Python's own floats (about 1.8e308), or infinity made an integer.",
+    OverflowError: "A number is beyond the range of Python's floats (about 1.8e308), or infinity was made an integer.",
     RecursionError: "The function calls itself without end: what stops it?",
-    NameError: "No such name here: a typing error, a missing import, or a cell above that was not run.",
-    IndexError: "The index lies beyond the end.",
+    NameError: "This name is not defined: a typing error, a missing import, or a cell above that was not run.",
+    IndexError: "The index is beyond the end.",
     SystemExit: "exit() ends the whole notebook; use `return`.",
-    KeyboardInterrupt: "Your own code raised it: nobody pressed Ctrl-C.",
+    KeyboardInterrupt: "Your own code raised it; Ctrl-C was not pressed.",
 }
 
 
 def run(function: Callable, action: Callable, seconds: float) -> Problem | None:
-    """Do action(), which calls the student's `function`; a Problem if that went wrong, else None.
+    """Run action(), which calls the student's `function`; return a Problem if that went wrong, else None.
 
-    Whatever is raised becomes a Problem; only the reader's own Ctrl-C is raised.
+    Every exception becomes a Problem; only the reader's own Ctrl-C is raised again.
     """
     with _ctrl_c_heard() as heard:
         try:
@@ -62,7 +61,7 @@ def run(function: Callable, action: Callable, seconds: float) -> Problem | None:
 
 @contextmanager
 def _ctrl_c_heard():
-    """A list that is not empty once Ctrl-C was pressed: code can raise KeyboardInterrupt by itself."""
+    """Give a list that is not empty once Ctrl-C was pressed: code can raise KeyboardInterrupt by itself."""
     heard: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
@@ -91,7 +90,7 @@ def _explained(function: Callable, error: BaseException) -> Problem:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, cut to 200 characters; empty where it cannot say it."""
+    """The first line of what an exception says, cut to 200 characters; empty if it cannot say it."""
     said: list[str] = []
     try:
         within(1, lambda: said.append(str(error)))  # a student's own __str__ may do anything
@@ -103,7 +102,7 @@ def first_line(error: BaseException) -> str:
 def student_line(function: Callable, error: BaseException) -> str:
     """The deepest line of the student's own cell or file on the way to the error: line 3: `return 1 / 0`.
 
-    Empty where the error comes from none of them.
+    Empty if the error comes from none of them.
     """
     home = _file_of(function)
     own = [
@@ -123,7 +122,7 @@ def _file_of(function) -> str | None:
 
 
 def call_problem(function, count: int, name: str) -> Problem | None:
-    """None if `function` can be called with `count` arguments, else what to change."""
+    """Return None if `function` can be called with `count` arguments, else what to change."""
     if function is ...:
         return Problem("not started", "")
     if not callable(function):
@@ -146,10 +145,9 @@ def call_problem(function, count: int, name: str) -> Problem | None:
 
 
 def is_stub(function: Callable) -> bool:
-    """Is nothing written yet: only a docstring, `...`, `pass`, `return`, `return ...`, or raise
-    NotImplementedError?
+    """Is nothing written yet? Only a docstring, `...`, `pass`, `return`, `return ...`, raise NotImplementedError?
 
-    Where Python keeps no source, the answer is no.
+    Without source the answer is no.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))

@@ -1,12 +1,11 @@
 """Stop a call that takes too long.
 
-What counts is the time that the processor works for the call, so that a machine busy with other programs
-stops nobody early. A call that only waits uses none of that: for it there is a net, six times as long, in
-time of the wall.
+The limit is processor time of the call, so a machine that is busy with other programs stops no call early. A call
+that only waits uses no processor time: it is stopped after six times as long on the wall clock.
 
-Where the system has a timer signal (Linux and macOS, in the main thread, where a notebook's kernel runs
-cells) the signal interrupts the call. Elsewhere (Windows) the call runs in a thread that is told to stop; a
-wait inside C, such as time.sleep, cannot be interrupted there: it is left behind and ends by itself.
+Linux and macOS have a timer signal that interrupts the call (in the main thread, where a notebook's kernel runs cells).
+On Windows the call runs in a thread that is told to stop; a wait inside C, such as time.sleep, cannot be interrupted
+there: it is left behind and ends by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
-WAIT_FACTOR = 6  # seconds of the wall for each second of the processor
+WAIT_FACTOR = 6  # seconds on the wall clock per second of processor time
 TICK_SECONDS = 0.05
 
 
@@ -30,9 +29,9 @@ class TimeIsUp(BaseException):
 
 
 class Clock:
-    """The time of one call: `over()` once its thread has worked `seconds`, or six times that has passed.
+    """Measure one call: it is `over()` once its thread has worked `seconds`, or six times that has passed.
 
-    thread_seconds(): the processor's time for the thread that runs the call.
+    thread_seconds(): processor time of the thread that runs the call.
     """
 
     def __init__(self, seconds: float, thread_seconds: Callable[[], float] = time.thread_time):
@@ -46,7 +45,7 @@ class Clock:
 
 
 def within(seconds: float, action: Callable):
-    """action(), or TimeIsUp once it works longer than that. What action() raises is raised."""
+    """Return action(), or raise TimeIsUp once it works longer than that. What action() raises is raised."""
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         with _alarm(seconds):
             return action()
@@ -72,7 +71,7 @@ def _alarm(seconds: float):
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.settrace(tracer)
         signal.signal(signal.SIGALRM, handler)
-        if others:  # somebody else's timer (a test runner's) was ticking: it goes on
+        if others:  # another timer (a test runner's) was ticking: it goes on
             passed = time.monotonic() - clock.started
             signal.setitimer(signal.ITIMER_REAL, max(0.01, others - passed), interval)
 
@@ -80,8 +79,8 @@ def _alarm(seconds: float):
 def _stop_inside_handlers(frame) -> None:
     """Raise TimeIsUp again where an `except:` of the running function or its callers has just caught it.
 
-    What is raised there leaves the loop. The classroom's own functions, further out, are spared: they have to put
-    things in order.
+    What is raised there leaves the loop. The classroom's own functions, further out, are left alone: they have to
+    clean up.
     """
 
     def raise_again(frame, event, argument):
@@ -121,7 +120,7 @@ def _within_thread(seconds: float, action: Callable):
 
 
 def thread_seconds(thread: threading.Thread) -> float:
-    """The processor's time of another thread; of the whole process where the system does not tell."""
+    """Return the processor time of another thread; of the whole process if the system does not tell."""
     try:
         if hasattr(time, "pthread_getcpuclockid"):  # Linux
             return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))

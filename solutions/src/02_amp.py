@@ -33,7 +33,7 @@ print(f"{len(check.EXERCISES)} exercises, {minutes} minutes in all")
 #
 # `gradients` is an FP32 tensor, `scale` a number. Write `share_flushed(gradients, scale)`: of the gradients that are
 # **not zero**, the share that becomes zero when the scaled gradients are cast to FP16. If there are none, the share
-# is 0.0. *Where to look: "Gradients that die" in lecture 2.*
+# is 0.0. *Where to look: "Gradients that become zero" in lecture 2.*
 
 
 # %%
@@ -206,7 +206,7 @@ verdict
 #
 # A model holds one weight in BF16. Updates arrive, and each may be too small to move it. An FP32 master takes the
 # updates one after the other, and the model gets a rounded copy. Write `with_master(weight, updates)`: what the model
-# holds at the end, as a Python float. *Where to look: "Updates that are swallowed" in lecture 2.*
+# holds at the end, as a Python float. *Where to look: "Swallowed updates" in lecture 2.*
 
 
 # %%

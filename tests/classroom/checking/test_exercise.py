@@ -1,5 +1,6 @@
 """An exercise judges what a function answers: cases, first failure, hints one by one, the nearest typical mistake."""
 
+import doctest
 import os
 import random
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from classroom.checking import exercise as exercise_module
 from classroom.checking.answers import Close, Fields
 from classroom.checking.diagnosis import Mistake
 from classroom.checking.exercise import Case, Exercise
@@ -29,6 +31,10 @@ def make(cases=lambda: [Case((x,), 2 * x) for x in (1, 2, 3, 10)], mistakes=MIST
     exercise.truth(cases)
     exercise.mistakes += mistakes
     return exercise
+
+
+def test_the_example_of_the_module_runs():
+    assert doctest.testmod(exercise_module).failed == 0
 
 
 def test_right_answers_pass():

@@ -58,9 +58,9 @@ def test_an_error_inside_a_library_names_the_students_own_deepest_line():
     ("action", "words"),
     [
         (lambda: exit(), "exit() ends the whole notebook"),
-        (lambda: undefined_name, "No such name here"),  # noqa: F821
-        (lambda: 2.0**5000, "Beyond the range of Python's own floats"),
-        (lambda: [][1], "The index lies beyond the end."),
+        (lambda: undefined_name, "This name is not defined"),  # noqa: F821
+        (lambda: 2.0**5000, "beyond the range of Python's floats"),
+        (lambda: [][1], "The index is beyond the end."),
     ],
 )
 def test_common_errors_are_explained(action, words):
