@@ -97,12 +97,12 @@ def execute(
 
 
 def code_number(notebook, index: int) -> int:
-    """The number among the code cells, from 1, of the cell at `index`."""
+    """Return the number among the code cells, from 1, of the cell at `index`."""
     return sum(cell.cell_type == "code" for cell in notebook.cells[: index + 1])
 
 
 def failure_at(notebook, index: int, reason: str) -> Failure:
-    """The failure of the cell at `index`, with the traceback it shows."""
+    """Return the failure of the cell at `index`, with the traceback it shows."""
     cell = notebook.cells[index]
     lines = [line for output in cell.get("outputs", []) for line in output.get("traceback", [])]
     traceback = ANSI.sub("", "\n".join(lines)).splitlines()
@@ -256,7 +256,7 @@ class Session:
             kill_tree(self.watch.pid, self.mark)
 
     def _death(self, what: str, stderr) -> str:
-        """Why the kernel is gone; raises KeyboardInterrupt if Ctrl-C or SIGTERM was the reason."""
+        """Say why the kernel is gone; raise KeyboardInterrupt if Ctrl-C or SIGTERM was the reason."""
         if self.stopped_by:
             raise self.stopped_by
         if self.watch:

@@ -53,7 +53,7 @@ def too_long(limits: Limits) -> str:
 
 
 def new_mark() -> str:
-    """A value for MARK that no other run has."""
+    """Return a value for MARK that no other run has."""
     return uuid.uuid4().hex
 
 

@@ -137,7 +137,7 @@ def did_you_mean(name: str, sources: list[Source]) -> str:
 
 
 def read_source(path: Path):
-    """The source as a notebook without outputs: cells, their tags, the course's kernelspec.
+    """Return the source as a notebook without outputs: cells, their tags, the course's kernelspec.
 
     In a solution the headings are filled in. Raises CourseError for a heading of an exercise that is not declared.
     """

@@ -23,7 +23,7 @@ CODE_SUFFIXES = {".py", ".pyc"}
 
 
 def inputs_digest(code: str, folder: Path, root: Path) -> str:
-    """Over code that runs in `folder`, every file of the course that it reaches, and the installed versions."""
+    """Return a digest of code that runs in `folder`, every file of the course that it reaches, and the installed versions."""
     digest = hashlib.sha256(code.encode())
     for path in reached_files(code, folder, root):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
@@ -32,7 +32,7 @@ def inputs_digest(code: str, folder: Path, root: Path) -> str:
 
 
 def reached_files(code: str, folder: Path, root: Path) -> list[Path]:
-    """Modules of the course that `code` imports, directly or not, the data beside them, and the files it names."""
+    """Return modules of the course that `code` imports, directly or not, data beside them, and the files it names."""
     reached = set()
     todo = imported_files(code, root)
     while todo:
@@ -44,7 +44,7 @@ def reached_files(code: str, folder: Path, root: Path) -> list[Path]:
 
 
 def parsed(code: str) -> ast.Module:
-    """The syntax tree without IPython's lines (%, !), which are not Python; empty if the rest cannot be parsed.
+    """Parse the code without IPython's lines (%, !), which are not Python; empty if the rest cannot be parsed.
 
     Then the code does not run either, and the run says why.
     """
@@ -56,14 +56,14 @@ def parsed(code: str) -> ast.Module:
 
 
 def imported_files(code: str, root: Path) -> set[Path]:
-    """Files of coursekit and classroom that the code imports."""
+    """Return the files of coursekit and classroom that the code imports."""
     names = [name for node in ast.walk(parsed(code)) for name in imported_names(node)]
     candidates = [root / (name.replace(".", "/") + end) for name in names for end in (".py", "/__init__.py")]
     return {candidate for candidate in candidates if candidate.is_file()}
 
 
 def imported_names(node: ast.AST) -> list[str]:
-    """Full names that may be modules; behind a name of the front door stands the module that defines it."""
+    """Return full names that may be modules; behind a name of the front door stands the module that defines it."""
     names = []
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
@@ -75,7 +75,7 @@ def imported_names(node: ast.AST) -> list[str]:
 
 
 def data_beside(folder: Path) -> Iterator[Path]:
-    """Files that are not code in the folder of a module, and in the folders below it that hold no code."""
+    """Yield files that are not code in the folder of a module, and in the folders below it that hold no code."""
     for path in folder.iterdir():
         if path.is_file() and path.suffix not in CODE_SUFFIXES and not path.name.startswith("."):
             yield path
@@ -84,7 +84,7 @@ def data_beside(folder: Path) -> Iterator[Path]:
 
 
 def named_files(code: str, folder: Path, root: Path) -> set[Path]:
-    """Files of the course whose path, as seen from `folder`, is a string in the code: results that a slide shows."""
+    """Return files of the course whose path from `folder` is a string in the code: results that a slide shows."""
     strings = {node.value for node in ast.walk(parsed(code)) if isinstance(node, ast.Constant)}
     paths = {(folder / text).resolve() for text in strings if isinstance(text, str) and _like_a_path(text)}
     return {path for path in paths if path.is_relative_to(root.resolve()) and path.is_file()}
@@ -95,7 +95,7 @@ def _like_a_path(text: str) -> bool:
 
 
 def installed_versions() -> list[str]:
-    """Of the environment's own packages: sys.path as a whole changes while a program runs."""
+    """Return those of the environment's own packages: sys.path as a whole changes while a program runs."""
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return sorted(path.name for folder in folders for path in Path(folder).glob("*.dist-info"))
 
@@ -108,7 +108,7 @@ class Stamps:
         self.path = root / "build" / "stamps.json"
 
     def fresh(self, built: Path, inputs: str) -> bool:
-        """Whether `built` is there, as it was when it was built from these inputs."""
+        """Tell whether `built` is there, as it was when it was built from these inputs."""
         return built.is_file() and self._read().get(self._key(built)) == [inputs, content_digest(built)]
 
     def record(self, built: Path, inputs: str) -> None:

@@ -118,7 +118,7 @@ def require_file(path: Path) -> None:
 
 
 def read_notebook(path: Path):
-    """The notebook without its outputs. Raises CourseError if the file is not a notebook."""
+    """Return the notebook without its outputs. Raises CourseError if the file is not a notebook."""
     require_file(path)
     import nbformat
 
