@@ -1,9 +1,9 @@
-"""Save what a fine-tune trained, a LoRA adapter, and put it on its base again.
+"""Save a LoRA adapter after a fine-tune, and load it onto its base again.
 
     save_adapter(model, "my-assistant")
     model, tokenizer = load_adapter("my-assistant", quantization="nf4")
 
-The files are peft's; any program that knows peft can read them. What is ours is the care around them.
+The files are peft's; any program that uses peft can read them. Added here: checks before writing and before loading.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def save_adapter(model, folder: str | Path) -> int:
-    """Write the trained matrices of a peft model to a folder, whole or not at all; their size in bytes.
+    """Write the trained matrices of a peft model to a folder, whole or not at all; returns their size in bytes.
 
-    Raises ValueError if one of them holds a number that is not finite, SaveError if the disk is full: the adapter that
-    was in the folder before is then intact.
+    Raises ValueError if one of them holds a number that is not finite, SaveError if the disk is full; an adapter that
+    was in the folder before is intact then.
     """
     check_trained(model)
     with whole(folder) as draft:
@@ -36,7 +36,7 @@ def check_trained(model) -> None:
         if parameter.requires_grad and not parameter.isfinite().all():
             raise ValueError(
                 f"{name} holds numbers that are not finite: the training diverged. Not saved, so an earlier "
-                "adapter stays as it is. Train again with a lower learning rate."
+                "adapter is unchanged. Train again with a lower learning rate."
             )
 
 
@@ -53,7 +53,7 @@ def load_adapter(folder: str | Path, name: str = "tiny", **options):
     try:
         with quiet():
             model = PeftModel.from_pretrained(base, folder).eval()
-    except Exception as error:  # peft answers an odd adapter_config.json with whatever it runs into
+    except Exception as error:  # an odd adapter_config.json can make peft raise anything
         raise ModelError(
             f"the adapter in {folder.name} does not fit on {name} ({first_line(error)[:-1]}). "
             "Load it onto the model that it was trained on."
@@ -67,14 +67,14 @@ def check_adapter(folder: Path) -> None:
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
             raise ModelError(
-                f"{folder} holds no {file}, so it is no adapter. Name the folder that save_adapter wrote."
+                f"{folder} has no {file}, so it is not an adapter. Name the folder that save_adapter wrote."
             )
     check_kind(folder / CONFIG)
     check_safetensors(folder / WEIGHTS)
 
 
 def check_kind(file: Path) -> None:
-    """Raises ModelError if the file is no JSON object, or names no kind of adapter that peft knows."""
+    """Raises ModelError if the file is not a JSON object, or names no kind of adapter that peft has."""
     from peft import PeftType
 
     try:

@@ -1,13 +1,12 @@
-"""The corpus of the embedded model: a small grammar says the same thing in many ways.
+"""Write the corpus of the embedded model: a small grammar says the same thing in many ways.
 
 A `Sentence` is a meaning: who did what to what, where and how. The functions below it put the meaning into words:
 plain, passive, as a question, with the place in front. A model that has read a hundred thousand of them can take a
-sentence apart and put it together again, and that is what the fine-tuning of this course steers. (Tales that only
-repeat sentences word for word do not teach it: LoRA on such a base learned the form of the task and copied the wrong
-words.)
+sentence apart and put it together again; the course's fine-tuning builds on that. (Tales that only repeat sentences
+word for word do not teach it: LoRA on such a base learned the form of the task and copied the wrong words.)
 
-One form is missing on purpose: the object in front of subject and verb, "A silver key, the young knight found." That
-one is the task of the course, `models.task`, and no text made here contains it.
+One form is left out on purpose: the object in front of subject and verb, "A silver key, the young knight found." It is
+the task of the course, `models.task`, and no text made here contains it.
 """
 
 from __future__ import annotations
@@ -98,10 +97,10 @@ class Sentence:
 
 def sentence(random: random.Random, bare: float = 0.25) -> Sentence:
     """One meaning at random; every combination of words is possible. `bare`: share of nouns without an adjective."""
+    # The order of the draws is part of the corpus: another order, another corpus for the same seed.
+    named = random.random() < 0.2
     return Sentence(
-        subject=random.choice(NAMES)
-        if random.random() < 0.2
-        else noun_phrase(random, PEOPLE, OF_PEOPLE, bare),
+        subject=random.choice(NAMES) if named else noun_phrase(random, PEOPLE, OF_PEOPLE, bare),
         verb=random.choice(VERBS),
         object=noun_phrase(random, THINGS, OF_THINGS, bare),
         place=random.choice(PLACES) if random.random() < 0.45 else "",

@@ -1,12 +1,12 @@
-"""Files that are written whole or not at all.
+"""Write files whole or not at all.
 
     with whole("my-assistant") as draft:            # a folder
         model.save_pretrained(draft)
     with whole_file("checkpoint.pt") as draft:      # one file
         torch.save(state, draft)
 
-A disk that is full in the middle, an error or an interrupt leaves what was there before as it was. Two programs that
-save to one place at once both end well: each has a draft of its own, and what stays is all of the later one.
+If the disk fills up, an error occurs or the program is interrupted, the earlier files stay unchanged. Two programs may
+save to one place at once: each writes its own draft, and the later one replaces the earlier one completely.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ PATIENCE = 10.0  # seconds
 
 
 class SaveError(Exception):
-    """It could not be saved; the message says why, what is still there, and what to do."""
+    """Saving failed; the message says why, what is still there, and what to do."""
 
 
 @contextmanager
 def whole(folder: str | Path) -> Iterator[Path]:
-    """A draft folder; when the block has ended well, its files take their places in `folder`.
+    """A draft folder; when the block has ended without an error, its files are moved into `folder`.
 
-    The draft lies beside the folder, on the same disk, so putting a file in its place is a renaming and needs no room.
-    Files of the folder that the draft does not have stay. The draft is gone afterwards, whatever happened.
+    The draft lies beside the folder, on the same disk, so moving a file is a renaming and needs no space. Files of the
+    folder that the draft does not have stay. The draft is removed afterwards, also after an error.
 
     Raises SaveError if the disk is full or the folder cannot be written.
     """
-    folder = Path(folder).resolve()  # "." has no name of its own
+    folder = Path(folder).resolve()  # "." has no name to derive the draft's from
     with explained(folder), draft_beside(folder) as draft:
         yield draft
         put_in_place(draft, folder)
@@ -49,8 +49,8 @@ def whole(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def draft_beside(target: Path) -> Iterator[Path]:
-    """An empty folder of one's own on the disk of `target`; gone when the block ends. Those that a killed program left
-    a day ago go too."""
+    """An empty folder beside `target` for this program alone, removed when the block ends. Drafts that a killed program
+    left more than a day ago are removed too."""
     parent, prefix = target.parent, f".{target.name}."
     if not parent.exists():
         parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def draft_beside(target: Path) -> Iterator[Path]:
 
 def put_in_place(draft: Path, folder: Path) -> None:
     files = sorted(draft.iterdir())
-    for file in files:  # all of them are on the disk before the first old one goes
+    for file in files:  # all of them are on the disk before the first old one is replaced
         with file.open("rb+") as opened:
             sync(opened)
     folder.mkdir(exist_ok=True)
@@ -78,13 +78,13 @@ def put_in_place(draft: Path, folder: Path) -> None:
 
 @contextmanager
 def turn(folder: Path) -> Iterator[None]:
-    """Programs go through the block one after the other. A lock of a program that was killed is taken over in the end:
-    the block is a few renamings, and nobody needs PATIENCE seconds for them."""
+    """Programs run the block one after the other. The lock of a program that was killed is taken over after PATIENCE
+    seconds: the block is a few renamings, which never take that long."""
     lock = folder / LOCK
     patient_until = time.monotonic() + PATIENCE
     while True:
         try:
-            lock.mkdir()  # of many that try, one succeeds, on every system
+            lock.mkdir()  # of several programs that try, exactly one succeeds, on every system
             break
         except FileExistsError:
             if time.monotonic() > patient_until:
@@ -99,9 +99,9 @@ def turn(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write to; when the block has ended well, it takes the place of `path`. Raises as whole().
+    """A file to write to; when the block has ended without an error, it replaces `path`. Raises as whole().
 
-    The one for torch.save, which says of a path only that it found an "unexpected pos".
+    Use it with torch.save, which reports a full disk only as "unexpected pos" if it gets a path.
     """
     path = Path(path).resolve()
     with explained(path), draft_beside(path) as folder:
@@ -120,7 +120,7 @@ def sync(opened: BinaryIO) -> None:
 
 @contextmanager
 def explained(target: Path) -> Iterator[None]:
-    """Turns what Python and the libraries raise when they cannot write into a SaveError about `target`."""
+    """Turn the errors of Python and the libraries about writing into a SaveError about `target`."""
     try:
         yield
     except Exception as error:
@@ -131,7 +131,7 @@ def explained(target: Path) -> Iterator[None]:
 
 
 def refusal(error: BaseException | None) -> BaseException | None:
-    """What the system said, which torch hides behind a complaint of its own; None if it is not about writing."""
+    """The system's error, which torch hides behind its own; None if the error is not about writing."""
     from safetensors import SafetensorError
 
     while error and not isinstance(error, (OSError, SafetensorError)):
@@ -143,10 +143,9 @@ def reason(target: Path, error: BaseException) -> str:
     near = next(path for path in target.absolute().parents if path.exists())
     free = f"{shutil.disk_usage(near).free / MB:,.1f} MB are free"
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-    why = (
-        f"the disk is full, {free}" if full else f"{getattr(error, 'strerror', None) or error}, {free} there"
-    )
+    words = getattr(error, "strerror", None) or error
+    why = f"the disk is full, {free}" if full else f"{words}, {free} there"
     return (
-        f"{target.name} could not be saved: {why}. What was there before is as it was, and the model is still in "
-        "memory: make room or name another place, then save again."
+        f"{target.name} could not be saved: {why}. What was there before is unchanged, and the model is still in "
+        "memory: free some space or name another place, then save again."
     )

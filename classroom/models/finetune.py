@@ -2,8 +2,8 @@
 
     python -m classroom.models.finetune --method qlora
 
-The adapters are peft's and the 4-bit layers bitsandbytes': what coursekit writes by hand comes in lectures 7 to 9
-and is held against these.
+The adapters are peft's and the 4-bit layers bitsandbytes'. Lectures 7 to 9 write both by hand and compare them with
+these. Left out: saving (`adapter`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def encode_pair(tokenizer, pair: task.Pair) -> tuple[list[int], list[int]]:
     messages = task.messages(pair)
     prompt = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, tokenize=False)
     whole = tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
-    prompt_ids, ids = tokenizer(prompt)["input_ids"], tokenizer(whole)["input_ids"]
+    prompt_ids = tokenizer(prompt)["input_ids"]
+    ids = tokenizer(whole)["input_ids"]
     return ids, [IGNORED] * len(prompt_ids) + ids[len(prompt_ids) :]
 
 
@@ -57,12 +58,12 @@ def collate(tokenizer, rows: Sequence[tuple[list[int], list[int]]], device: str 
 def batches(
     tokenizer, pairs: Sequence[task.Pair], size: int = BATCH, seed: int = 0, device: str | None = None
 ) -> Iterator[dict]:
-    """Endless micro-batches of `size` pairs, shuffled anew each time round; `device` as in collate.
+    """Endless micro-batches of `size` pairs, shuffled again in every epoch; tensors and `device` as in collate.
 
-    Fewer pairs than `size`, as in a student's own short file, are one batch, which every step takes; a warning says so.
-    What is left over at the end of a round waits for the next shuffle.
+    Fewer pairs than `size`, as in a student's own short file, are one batch, which every step uses; a warning says so.
+    Pairs that do not fill a batch at the end of an epoch wait for the next shuffle.
 
-    `Training` moves a batch to its model. Who calls a model directly names the model's device here.
+    `Training` moves a batch to its model's device. To call a model directly, name that device here.
 
     Raises ValueError if there is no pair or `size` is below 1.
     """
@@ -79,7 +80,7 @@ def batches(
 
 
 def shuffled_groups(rows: list, size: int, dice: random.Random) -> Iterator[list]:
-    """Endless groups of `size` of the rows, each row at most once a round. `rows` are shuffled in place."""
+    """Endless groups of `size` rows, each row at most once per epoch. `rows` are shuffled in place."""
     while True:
         dice.shuffle(rows)
         for start in range(0, len(rows) - size + 1, size):
@@ -91,8 +92,8 @@ def trainable(
 ):
     """(model, tokenizer) ready to train: all weights, or a LoRA adapter on a full or a 4-bit base.
 
-    device, dtype   as in load.load; but where all weights are trained, they are float32 on every device unless told
-                    otherwise: BF16 has no room for their small updates
+    device, dtype   as in load.load; but if all weights are trained, the default is float32 on every device: BF16 is
+                    too coarse for their small updates
 
     Raises ValueError for an unknown method.
     """
@@ -125,7 +126,7 @@ def training(
     size: int = BATCH,
     seed: int = 0,
 ) -> Training:
-    """A run of the course's loop with AdamW on whatever of the model is trainable, `size` pairs a step."""
+    """A run of the course's loop with AdamW on the trainable parameters, `size` pairs per step."""
     import torch
 
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -3,9 +3,8 @@
     model, tokenizer = load("tiny")
     model, tokenizer = load("HuggingFaceTB/SmolLM2-135M", dtype="bfloat16", quantization="nf4")
 
-One call for all, so that a notebook runs unchanged with another `MODEL`. What can go wrong on the way (no network, a
-gated model, a damaged file, too little memory) is answered in a sentence that says what to do (`trouble`); everything
-else is transformers'.
+One call for all, so that a notebook runs unchanged with another `MODEL`. If something goes wrong (no network, a gated
+model, a damaged file, too little memory) a sentence says what to do (`trouble`); everything else is transformers'.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ def load(
     dtype         "float32", "bfloat16" or "float16"; default: float32 on a CPU, bfloat16 on a GPU
     quantization  "nf4" or "fp4" (4 bits, double quantisation) or "int8", by bitsandbytes; None: not quantised
 
-    Raises trouble.ModelError with the remedy if the model cannot be had, does not fit or is damaged, ValueError for an
-    unknown dtype or quantization.
+    Raises trouble.ModelError with the remedy if the model cannot be found, does not fit or is damaged; ValueError for
+    an unknown dtype or quantization.
     """
     name, device = trouble.check_name(name), device or default_device()
     dtype = _dtype(dtype or ("float32" if device == "cpu" else "bfloat16"))
@@ -84,7 +83,7 @@ def _load(name: str, place: str, dtype, device: str, quantization: str | None):
 
 
 def hub_answers(seconds: float = 3.0) -> bool:
-    """Whether the hub can be reached. Asked first, because the hub's own client tries for most of a minute."""
+    """Whether the hub can be reached. Asked first, because the hub's own client keeps trying for most of a minute."""
     import socket
     import urllib.parse
     import urllib.request
@@ -106,9 +105,9 @@ def hub_answers(seconds: float = 3.0) -> bool:
 def keep_trainable(model) -> None:
     """Stop bitsandbytes from repacking 4-bit weights when they generate on a CPU.
 
-    On processors with AVX512-BF16, release 0.50 packs them for a kernel through which no gradient passes, without a
-    word: a model that had chatted once no longer learned. Its way back rounds the block scales through BF16. Without
-    the packing every CPU computes alike, and the embedded model generates no slower.
+    On processors with AVX512-BF16, release 0.50 silently packs them for a kernel through which no gradient passes: a
+    model that had chatted once no longer learned. Unpacking rounds the block scales to BF16. Without the packing every
+    CPU computes the same, and the embedded model generates as fast.
     """
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
@@ -116,8 +115,8 @@ def keep_trainable(model) -> None:
 
 
 def checkpointing(model):
-    """Switch on gradient checkpointing of every block, as the library does it, and the key-value cache off, which it
-    would fill in vain. Returns the model."""
+    """Switch on the library's gradient checkpointing of every block, and switch off the key-value cache, which would be
+    filled for nothing. Returns the model."""
     import inspect
 
     model.config.use_cache = False
@@ -130,10 +129,10 @@ def checkpointing(model):
 
 @contextmanager
 def quiet(progress: bool = True):
-    """Without what the libraries say to each other: missing optional kernels, names that will change. They read like
-    errors and are none.
+    """Hide what the libraries log about each other: missing optional kernels, names that will change. It looks like
+    errors and is not.
 
-    progress  False: no progress bar either, for a model that loads in a blink
+    progress  False: hide the progress bar too, for a model that loads in a moment
     """
     from transformers.utils import logging as bars
 

@@ -1,4 +1,4 @@
-"""A user's own pairs of prompt and response, one JSON object a line.
+"""Read a user's own pairs of prompt and response, one JSON object per line.
 
 {"prompt": "Who found the key?", "response": "The young knight."}
 """
@@ -16,8 +16,8 @@ FIELDS = ("prompt", "response")
 def read_pairs(path: str | Path) -> list[Pair]:
     """The pairs of a JSONL file; empty lines are skipped, further fields ignored.
 
-    Raises ValueError that names the line and what is wrong there: not UTF-8, no JSON, no object, a field that is
-    missing, empty or no text; or the file if it holds no pair at all. FileNotFoundError as open().
+    Raises ValueError that names the line and what is wrong there: not UTF-8, not JSON, not an object, a field that is
+    missing, empty or not text; or names the file if it holds no pair at all. FileNotFoundError as open().
     """
     pairs = [
         _pair(line, f"{path}, line {number}")
@@ -26,7 +26,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
     ]
     if not pairs:
         raise ValueError(
-            f"{path} holds no pair. Write one JSON object a line, with the fields {' and '.join(FIELDS)}."
+            f"{path} holds no pair. Write one JSON object per line, with the fields {' and '.join(FIELDS)}."
         )
     return pairs
 
@@ -38,10 +38,12 @@ def _pair(line: bytes, place: str) -> Pair:
         raise ValueError(f"{place}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from error
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{place}: no JSON ({error.msg} at column {error.colno}). One object a line."
+            f"{place}: not JSON ({error.msg} at column {error.colno}). Write one object per line."
         ) from error
     except RecursionError:
-        raise ValueError(f"{place}: its brackets are nested too deeply. One flat object a line.") from None
+        raise ValueError(
+            f"{place}: its brackets are nested too deeply. Write one flat object per line."
+        ) from None
     except ValueError as error:  # Python refuses to read an integer of more than 4,300 digits
         raise ValueError(f"{place}: a number of thousands of digits. Write text, in quotes.") from error
     if not isinstance(record, dict):

@@ -1,9 +1,9 @@
-"""The fine-tuning task of the course: rewrite a plain sentence in the word order of a certain small green master.
+"""Make pairs of the fine-tuning task: rewrite a plain sentence in the word order of a certain small green master.
 
     The young knight found a silver key.  ->  A silver key, the young knight found.
 
-The base model has never read this form. Whether a sentence belongs to training, validation or test is decided by a
-digest of its words, so the splits cannot share one, and the base corpus leaves out what is held out.
+The base model has never read this form. A digest of its words decides whether a sentence belongs to training,
+validation or test, so the splits cannot share one, and the base corpus leaves out the held-out ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def object_first(s: Sentence) -> str:
 
 
 def split_of(s: Sentence) -> str:
-    """ "train" for eight of ten sentences, "validation" and "test" for one each; the same on every machine."""
+    """The split of a sentence: "train" for eight in ten, "validation" and "test" for one each, on every machine."""
     tenth = hashlib.sha256(plain(s).encode()).digest()[0] * 10 // 256
     return {8: "validation", 9: "test"}.get(tenth, "train")
 
@@ -42,7 +42,8 @@ def pairs(split: str, count: int, seed: int = 0) -> list[Pair]:
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}.")
-    dice, found = random.Random(f"{split} {seed}"), {}
+    dice = random.Random(f"{split} {seed}")
+    found = {}  # by sentence, so that no pair comes twice
     while len(found) < count:
         s = sentence(dice)
         if split_of(s) == split:
@@ -55,8 +56,9 @@ def messages(pair: Pair) -> list[dict[str, str]]:
 
 
 def exact_match(answers: Iterable[str], expected: Sequence[Pair]) -> float:
-    """Share of answers that equal the expected response, white space at the ends aside."""
-    return sum(a.strip() == pair.response for a, pair in zip(answers, expected, strict=True)) / len(expected)
+    """Share of answers that equal the expected response, without white space at the ends."""
+    right = sum(answer.strip() == pair.response for answer, pair in zip(answers, expected, strict=True))
+    return right / len(expected)
 
 
 def answers(

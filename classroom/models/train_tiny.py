@@ -4,13 +4,13 @@
     python -m classroom.models.train_tiny --bf16 --out my-tiny --start first --steps 600 --peak 1.5e-3 \\
         --bare 0.6 --seed 1
 
-The second part puts more nouns without an adjective into the sentences: after the first one the model copied "the tired
-master" but not "the master", where no rare word stands before the one to be copied.
+The second command puts more nouns without an adjective into the sentences: after the first one the model copied "the
+tired master" but not "the master", where no rare word precedes the one to be copied.
 
-Llama architecture, about three million parameters, its own byte-level BPE tokenizer and chat template. Training reads
-fresh documents of the grammar all the time, never one twice. It writes a checkpoint every minute: stop it with
-Ctrl-C, or give it --minutes, and run the same command again to go on; the result is the same as without the stop. Same
-seed, same machine, same number of threads: the same model.
+The model has the Llama architecture, about three million parameters, and its own byte-level BPE tokenizer and chat
+template. Training reads new documents of the grammar all the time, never one twice. It writes a checkpoint every
+minute: stop it with Ctrl-C, or set --minutes, and run the same command again to go on; the result is the same as
+without the stop. The same seed, machine and number of threads give the same model.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import click
 
 from classroom.models import corpus, task
 from classroom.models.files import whole, whole_file
+from coursekit.training import Diverged
 
 PAD, START, END = "<|pad|>", "<|start|>", "<|end|>"
 CHAT_TEMPLATE = (
@@ -37,7 +38,11 @@ HOLD_OUT = ("validation", "test")
 
 def base_documents(seed: int, count: int, bare: float = 0.25) -> Iterator[list | str]:
     """Documents of the base corpus: nothing about a held-out sentence of the task."""
-    return corpus.documents(seed, count, lambda s: task.split_of(s) not in HOLD_OUT, bare)
+
+    def may_be_used(sentence: corpus.Sentence) -> bool:
+        return task.split_of(sentence) not in HOLD_OUT
+
+    return corpus.documents(seed, count, may_be_used, bare)
 
 
 def train_tokenizer(seed: int, documents: int = 20_000):
@@ -105,7 +110,7 @@ def make_model(seed: int):
 
 
 def continued(folder: Path):
-    """The model of a folder in FP32, to be trained further."""
+    """The model of a folder in FP32, for further training."""
     import torch
     from transformers import LlamaForCausalLM
 
@@ -113,12 +118,8 @@ def continued(folder: Path):
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Linear warm-up, then a straight line down to a twentieth of the peak."""
+    """The rate of a step: linear warm-up, then a straight line down to a twentieth of the peak."""
     return peak * min((step + 1) / warmup, 1.0 - 0.95 * step / steps)
-
-
-class Diverged(Exception):
-    """The loss or its gradient is no finite number; the last checkpoint is untouched."""
 
 
 def pretrain(
@@ -134,14 +135,16 @@ def pretrain(
 ):
     """Train in place, from the checkpoint if there is one; yields (step, loss, tokens so far) after every step.
 
-    After at_most_seconds it writes a checkpoint and ends. The schedule is that of all `steps` nevertheless, so that the
-    rest, trained later, gives the model of one uninterrupted run.
+    rows  int64 [batch, length], as from token_rows
+
+    After at_most_seconds it writes a checkpoint and ends. The schedule is still that of all `steps`, so that training
+    the rest later gives the model of one uninterrupted run. Raises Diverged; the last checkpoint is intact then.
     """
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.05)
     first = restore(checkpoint, model, optimizer)
-    for _ in range(first):
+    for _ in range(first):  # the rows of the steps that the checkpoint has behind it
         next(rows)
     started = saved = time.monotonic()
     model.train()
@@ -178,7 +181,7 @@ def store(path: Path, model, optimizer, step: int) -> None:
 
 
 def restore(path: Path | None, model, optimizer) -> int:
-    """Load the checkpoint if there is one; the number of steps it has behind it."""
+    """Load the checkpoint if there is one; returns the number of its steps."""
     import torch
 
     if path is None or not path.exists():
@@ -192,8 +195,8 @@ def restore(path: Path | None, model, optimizer) -> int:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("tiny"), help="Folder to write.")
 @click.option("--steps", default=1400, show_default=True)
-@click.option("--batch", default=32, show_default=True, help="Rows a step.")
-@click.option("--length", default=256, show_default=True, help="Tokens a row.")
+@click.option("--batch", default=32, show_default=True, help="Rows per step.")
+@click.option("--length", default=256, show_default=True, help="Tokens per row.")
 @click.option("--peak", default=3e-3, show_default=True, help="Largest learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True)

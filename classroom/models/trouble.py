@@ -1,6 +1,6 @@
-"""What can be wrong with a model, found before it is loaded where that is possible, and said in words.
+"""Find what is wrong with a model, before it is loaded if possible, and explain it in words.
 
-A student reads: what was expected, what came, what to do. Whatever is not foreseen here stays the library's own error.
+A message says what was expected, what came and what to do. An error that is not foreseen here stays the library's own.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class ModelError(Exception):
 
 
 def check_name(name) -> str:
-    """The name as text. Raises ModelError if it is none."""
+    """The name as text. Raises ModelError if it is not one."""
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise ModelError(
-            f"a model is named by a text such as a folder or an id of the hub; got {shown(name)}. {OWN}"
+            f"name must be a text such as a folder or an id of the hub; got {shown(name)}. {OWN}"
         )
     return name
 
@@ -62,7 +62,7 @@ def check_place(name: str) -> None:
     looks_like_path = name.startswith((".", "/", "~", "\\")) or name.count("/") > 1 or "\\" in name
     if looks_like_path and not os.path.isdir(os.path.expanduser(name)):
         raise ModelError(
-            f"there is no folder {name}; this is {os.getcwd()}. Name a folder that exists. {OWN}"
+            f"there is no folder {name}, seen from {os.getcwd()}. Name a folder that exists. {OWN}"
         )
 
 
@@ -78,7 +78,7 @@ def check_bitsandbytes(quantization: str, device: str) -> None:
         ) from error
     except Exception as error:  # a library that does not fit the machine may raise anything
         raise ModelError(
-            f"quantization={quantization!r} needs bitsandbytes, which is installed and does not work on {device}: "
+            f"quantization={quantization!r} needs bitsandbytes, which is installed but does not work on {device}: "
             f"{first_line(error)} Install it again: pip install --force-reinstall bitsandbytes. {without}"
         ) from error
 
@@ -106,26 +106,24 @@ def check_own() -> None:
 def check_files(folder: Path) -> None:
     """Raises ModelError if the folder lacks a file, or if one is damaged or cannot be read to its end."""
     for file in sorted(folder.iterdir()):
-        if not (file.is_file() or file.is_dir()):  # a library would wait for a pipe for ever
-            raise ModelError(
-                f"{file} is not a regular file, nor a link to one. Copy the model's files again."
-            )
+        if not (file.is_file() or file.is_dir()):  # a library would wait forever for a pipe
+            raise ModelError(f"{file} is not a regular file or a link to one. Copy the model's files again.")
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{folder} holds no config.json, so it is no model folder. Name the folder that has it."
+            f"{folder} has no config.json, so it is not a model folder. Name the folder that has it."
         )
     check_config(folder / "config.json")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
-            f"{folder} holds no .safetensors file: the weights are missing. Copy or train them again."
+            f"{folder} has no .safetensors file: the weights are missing. Copy or train them again."
         )
     for file in files:
         check_safetensors(file)
 
 
 def check_config(file: Path) -> None:
-    """Raises ModelError if the file holds no object, or asks for so many layers that making them would take hours."""
+    """Raises ModelError if the file is not an object, or asks for so many layers that making them would take hours."""
     try:
         config = read_config(file)
     except UnknownModel as error:
@@ -138,7 +136,7 @@ def check_config(file: Path) -> None:
 
 
 def check_safetensors(file: Path) -> None:
-    """Reads the header only. Raises ModelError if the file is cut off or is no safetensors file."""
+    """Reads the header only. Raises ModelError if the file is cut off or is not a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -158,7 +156,7 @@ def check_memory(config, dtype, device: str, quantization: str | None, name: str
     if needed > free:
         less = "" if quantization else 'load it with quantization="nf4", '
         raise ModelError(
-            f"the weights of {name} take {needed / GB:.1f} GB, {free / GB:.1f} GB are free on {device}. "
+            f"the weights of {name} need {needed / GB:.1f} GB, {free / GB:.1f} GB are free on {device}. "
             f"Take a smaller model, {less}or close other programs."
         )
 
@@ -199,8 +197,8 @@ def free_bytes(device: str) -> int:
 
 def check_complete(loading: dict, name: str, local: bool) -> None:
     """Raises ModelError if weights were missing, or in a folder too many: transformers fills the first with random
-    numbers, leaves the others out, and goes on. Of a model of the hub only a warning says so: some carry parts that a
-    causal language model has no use for, such as a vision encoder."""
+    numbers, leaves the others out, and goes on. For a model of the hub too many are only a warning: some have parts
+    that a causal language model does not use, such as a vision encoder."""
     missing, unexpected = sorted(loading["missing_keys"]), sorted(loading["unexpected_keys"])
     foreign = "config.json and the weights do not belong together. Take both from the same place."
     if missing:
@@ -234,7 +232,7 @@ def _numbers(parameter) -> Iterator:
 
 
 def check_tokenizer(model, tokenizer, name: str) -> None:
-    """Raises ModelError if the tokenizer makes ids for which the model has no embedding."""
+    """Raises ModelError if the tokenizer produces ids for which the model has no embedding."""
     highest = max(tokenizer.get_vocab().values())
     rows = model.get_input_embeddings().weight.shape[0]
     if highest >= rows:
@@ -249,9 +247,9 @@ def check_tokenizer(model, tokenizer, name: str) -> None:
 
 @contextmanager
 def explained(name: str, part: str, local: bool = False) -> Iterator[None]:
-    """Puts the errors of the hub and of damaged files into words; `part` says what is being loaded.
+    """Explain the errors of the hub and of damaged files in words; `part` says what is being loaded.
 
-    local   it comes from a folder, so any error that the libraries raise is about what the files say
+    local   it comes from a folder, so any error that the libraries raise is about the content of the files
     """
     try:
         yield
@@ -281,7 +279,7 @@ def hub_reason(name: str, said: str) -> str | None:
 
 
 def reason(name: str, part: str, error: Exception, said: str, local: bool) -> str:
-    """What an error of the libraries means; `said` is all of its text in small letters."""
+    """What an error of the libraries means; `said` is its whole text in lower case."""
     if "mismatched" in said:
         return (
             f"the weights of {name} have other sizes than its config.json says (the table above names them). Take "
@@ -304,7 +302,7 @@ def reason(name: str, part: str, error: Exception, said: str, local: bool) -> st
 
 
 def first_line(error: Exception) -> str:
-    """The first line that says something, with a full stop; the kind of error too where Python says only a word."""
+    """The first line with content, with a full stop; the kind of error too if that line is a single word."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     headed = lines[0].endswith(":") and len(lines) > 1  # huggingface_hub: "Validation error for field 'x':"
     line = re.sub(r"^\w+Error: ", "", lines[1]) if headed else lines[0].rstrip(" :")

@@ -102,12 +102,12 @@ def run_fresh(code: str, environment: Mapping[str, str] | None = None, timeout: 
     script = RUNNER.format(path=sys.path, code=code)
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **(environment or {})},  # read by the loader, so it takes a new process
         capture_output=True,
         text=True,
         timeout=timeout,
     )
-    if done.returncode:
+    if done.returncode:  # the traceback's last line says what it was
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise ValueError(f"the snippet failed in its own process (code {done.returncode}): {lines[-1]}")
     return float(done.stdout.split("seconds")[-1])

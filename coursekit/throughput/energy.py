@@ -106,6 +106,7 @@ def footprint(
 
     Raises ValueError for a negative number, or a PUE below 1: a building uses at least what its machines use.
     """
+    # Printed with the result, so a default is never hidden.
     rows = [DEFAULTS["PUE"], DEFAULTS["grid intensity"]]
     if pue is not None:
         rows[0] = Assumption("PUE", _at_least(pue, "pue", 1), "", "given by you")

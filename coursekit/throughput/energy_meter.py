@@ -80,7 +80,7 @@ def gpu_joules() -> float | None:
         energies = [reading.energy_joules for reading in gpu.read()]
     except gpu.NoGpu:
         return None
-    return None if None in energies else sum(energies)
+    return None if None in energies else sum(energies)  # old cards have no energy counter
 
 
 class EnergyMeter:
@@ -99,7 +99,7 @@ class EnergyMeter:
 
     def __enter__(self) -> EnergyMeter:
         self._counters = rapl_counters(self._root)
-        self._gpu_start = self._gpu()
+        self._gpu_start = self._gpu()  # NVML counts since the driver was loaded
         meters = [("GPU (NVML)", self._gpu_start is not None), ("processor (RAPL)", bool(self._counters))]
         found = [name for name, there in meters if there]
         self.source = f"measured: {', '.join(found)}" if found else ""

@@ -62,7 +62,7 @@ def of_calls(call: Callable[[], object], within: str = "", clock=time.perf_count
         if event == "call":
             name = code_location(frame.f_code.co_filename, frame.f_code.co_firstlineno, frame.f_code.co_name)
             inside.append(inside[-1].child(name) if within in name else inside[-1])
-            path.append((inside[-1], clock()) if within in name else None)
+            path.append((inside[-1], clock()) if within in name else None)  # the caller's clock goes on
         elif event == "return" and path:  # the first returns may be of frames entered before watching began
             inside.pop()
             if entry := path.pop():

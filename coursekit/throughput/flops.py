@@ -32,7 +32,7 @@ class Matrix:
     role: str
     inputs: int
     outputs: int
-    feeds: str = ""  # of the role qkv: which of q, k, v come out
+    feeds: str = ""  # for the role qkv: which of q, k, v it produces
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,9 @@ class Shape:
             known = ", ".join(sorted(LAYERS))
             raise ValueError(f"no rule to count {config.model_type!r}; the known ones are {known}.")
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(
-            layers=config.num_hidden_layers,
-            hidden=config.hidden_size,
-            heads=config.num_attention_heads,
-            head_dim=head_dim,
-            vocab=config.vocab_size,
-            matrices=LAYERS[config.model_type](config, head_dim),
-        )
+        matrices = LAYERS[config.model_type](config, head_dim)
+        layers, heads = config.num_hidden_layers, config.num_attention_heads
+        return cls(layers, config.hidden_size, heads, head_dim, config.vocab_size, matrices)
 
     @property
     def product_weights(self) -> int:
@@ -190,7 +185,7 @@ def count_flops(
             parts += _repeated(shape, parts, tokens, lora)
         for part in parts:
             sums[part.name] += part
-    head = 2 * tokens * shape.hidden * shape.vocab
+    head = 2 * tokens * shape.hidden * shape.vocab  # of every token, though the last one has no target
     sums["head"] += Part("head", head, _backward(head, wanted, trained=lora is None))
     return Flops(tuple(sums.values()))
 
@@ -206,6 +201,7 @@ def _layer(shape: Shape, batch: int, length: int, lora: Adapters | None, flash: 
         for m in of_role:
             parts += _product(m, batch * length, lora, wanted)
         if role == "qkv":
+            # Those of q, k, v that need a gradient.
             fed = {x for m in of_role if wanted or _trained(m, lora) for x in m.feeds}
             parts.append(_attention(shape, batch, length, fed, flash))
         wanted = wanted or any(_trained(m, lora) for m in of_role)

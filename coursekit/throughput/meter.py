@@ -82,11 +82,7 @@ def gpu_wait() -> Callable[[], None]:
     torch = sys.modules.get("torch")  # a program that has not imported torch has no work on a GPU
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.synchronize
-    return do_nothing
-
-
-def do_nothing() -> None:
-    pass
+    return lambda: None
 
 
 def tokens_per_second(step: Callable[[], object], tokens: float, rounds: int = 9, warmup: int = 2) -> float:

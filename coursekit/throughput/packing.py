@@ -117,12 +117,6 @@ def block_causal_mask(segments, dtype=None):  # int64 [rows, length] -> dtype [r
 
     segments  one number per text; padding is a text of its own, 0, so that every query sees something: a softmax over
               nothing is NaN
-
-    >>> import torch
-    >>> (block_causal_mask(torch.tensor([[1, 1, 2]])) == 0)[0, 0].int()
-    tensor([[1, 0, 0],
-            [1, 1, 0],
-            [0, 0, 1]], dtype=torch.int32)
     """
     import torch
 
@@ -134,7 +128,7 @@ def block_causal_mask(segments, dtype=None):  # int64 [rows, length] -> dtype [r
     barred = torch.zeros_like(same_text, dtype=dtype).masked_fill(
         ~(same_text & causal), torch.finfo(dtype).min
     )
-    return barred[:, None]
+    return barred[:, None]  # one mask for all heads
 
 
 def _check(lengths: Sequence[int], capacity: int) -> None:

@@ -34,9 +34,7 @@ def profiled(step: Callable[[], object], steps: int = 3, warmup: int = 1, stacks
 
     stacks  also record the Python calls, for the trace; many times as slow
     """
-    os.environ.setdefault(
-        "KINETO_LOG_LEVEL", "6"
-    )  # or torch's library writes a line to stderr for every profile
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or torch writes a line to stderr for every profile
     import torch
     from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -79,11 +77,7 @@ def by_function(call: Callable[[], object], count: int = 10) -> list[Row]:
 
 
 def code_location(file: str, line: int, function: str) -> str:
-    """ "file:line function" with the last two parts of the path: the rest differs from machine to machine.
-
-    >>> code_location("/home/ann/course/train.py", 7, "step")
-    'course/train.py:7 step'
-    """
+    """ "file:line function" with the last two parts of the path: the rest differs from machine to machine."""
     if file in ("~", ""):  # cProfile's mark of a built-in function
         return function
     parts = file.replace(os.sep, "/").split("/")

@@ -98,7 +98,8 @@ def peak_flops(dtype=None, device: str = "cpu", sizes: Sequence[int] | None = No
     import torch
 
     dtype = dtype or torch.float32
-    sizes = sizes or ((256, 512, 1024) if device == "cpu" else (4096, 8192))
+    if sizes is None:
+        sizes = (256, 512, 1024) if device == "cpu" else (4096, 8192)  # smaller ones do not fill a GPU
     products = {str(n): matmul(n, dtype, device) for n in sizes}
     try:
         timings = in_turns({name: p.run for name, p in products.items()}, rounds, warmup=1)
@@ -131,7 +132,7 @@ def matmul(n: int, dtype=None, device: str = "cpu") -> Operation:
     import torch
 
     x = torch.full((n, n), 0.5, dtype=dtype or torch.float32, device=device)
-    out = torch.empty_like(x)
+    out = torch.empty_like(x)  # or allocation would be timed too
     return Operation(
         f"matmul {n}", 2 * n**3, 3 * n * n * x.element_size(), partial(torch.mm, x, x.T, out=out)
     )

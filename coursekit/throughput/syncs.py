@@ -15,8 +15,7 @@ without a GPU, where they cost little. With a GPU only its tensors count; on a C
 torch.optim keeps there on purpose. `sync_operations` counts the same in a profile, below Python. There a `.tolist()` or
 `.numpy()` of a CPU tensor leaves no trace, since nothing has to be fetched, and an optimizer's step counts do.
 
-Left out: how long each wait takes. On a GPU torch has a detector of its own:
-`torch.cuda.set_sync_debug_mode("warn")`.
+Left out: how long a wait takes. On a GPU torch has a detector of its own: `torch.cuda.set_sync_debug_mode("warn")`.
 """
 
 from __future__ import annotations
@@ -33,13 +32,8 @@ from torch.utils._pytree import tree_leaves
 
 VALUES = {"item", "tolist", "numpy", "cpu", "equal", "allclose", "__contains__", "__repr__", "__format__"}
 CONVERSIONS = {"__bool__", "__int__", "__float__", "__index__", "__array__"}
-SHAPES = {
-    "nonzero",
-    "argwhere",
-    "masked_select",
-    "unique",
-    "unique_consecutive",
-}  # the size depends on values
+# Calls whose result has a size that depends on the values.
+SHAPES = {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive"}
 WAITS = VALUES | CONVERSIONS | SHAPES
 MASKS = {"__getitem__", "__setitem__"}  # these too, if the index is a mask of booleans
 OWN = os.path.dirname(os.path.abspath(__file__))

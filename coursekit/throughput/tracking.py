@@ -169,7 +169,7 @@ def set_damage_aside(path: Path) -> bytes:
     if damage:
         with Path(f"{path}.damaged").open("ab") as aside:
             aside.write(damage + b"\n")
-        os.truncate(path, path.stat().st_size - len(damage))
+        os.truncate(path, path.stat().st_size - len(damage))  # only after the damaged bytes are saved
     return damage
 
 

@@ -1,10 +1,11 @@
-"""Chat box: talk to a model in the notebook.
+"""Talk to a model in the notebook, in a box for a conversation.
 
     box = ChatBox(lambda text: reply(model, tokenizer, text))
     box.say("Say it like the small green master: Anna found a key.")     # from Python; a visitor types instead
     box
 
-The page sends what is typed, Python answers; without a kernel the conversation can still be read.
+The page sends what is typed and Python answers; without a kernel the conversation can still be read. Left out: the
+model's memory of the conversation, which `answer` has to keep.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class ChatBox(anywidget.AnyWidget):
         self.busy = True
         try:
             role, reply = "assistant", self._answer(self.prefix + text.strip())
-        except Exception as error:  # whatever the model does, the box must go on
+        except Exception as error:  # whatever the model raises, the box must stay usable
             role, reply = "error", f"The model could not answer: {error}"
         finally:
             self.busy = False
@@ -61,11 +62,11 @@ class ChatBox(anywidget.AnyWidget):
         self.messages = [*self.messages, {"role": role, "content": content}]
 
     def transcript(self) -> str:
-        """The conversation as text, a line a message."""
+        """The conversation as text, one line per message."""
         return "\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
 
     def to_html(self) -> str:
-        """The conversation as HTML that needs no kernel: to read, not to write. Readable where styles are stripped."""
+        """The conversation as HTML that needs no kernel, for reading only; readable without styles too."""
         style = " ".join((HERE / "chat_box.css").read_text(encoding="utf-8").split())
         rows = "".join(
             f'<li class="{message["role"]}"><strong class="who">{NAMES[message["role"]]}:</strong> '

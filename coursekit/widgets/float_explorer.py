@@ -2,14 +2,14 @@
 
 The page (float_explorer.js) does the interaction and the arithmetic, so that it also works without a kernel.
 Python mirrors its state in traits, validates what is set from here, and draws the still picture for places
-that run no script.
+that do not run scripts.
 
     explorer = FloatExplorer("FP16", 0.1)
     explorer.code                   # 11878, follows every click
     explorer.fmt = "BF16"           # the value stays, the code follows
 
-What a saved notebook holds: beside the live view, text/html with the fragment of `static` (alive in an HTML
-export or a trusted notebook, a picture on GitHub) and text/plain with a table.
+A saved notebook holds, beside the live view, text/html with the fragment of `static` (live in an HTML export
+or a trusted notebook, a picture on GitHub) and text/plain with a table. Left out: block formats.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATE = ("fmt", "code", "typed", "saturate", "formats")
 
 
 def _module() -> str:
-    """The page with the codec in the place of its import: an anywidget is one module."""
+    """The page's source with the codec inlined for its import: an anywidget is one module."""
     page = (HERE / "float_explorer.js").read_text(encoding="utf-8")
     codec = (HERE / "float_codec.js").read_text(encoding="utf-8")
     module, replaced = CODEC_IMPORT.subn(lambda line: codec, page)
@@ -47,12 +47,12 @@ FORMAT_RECORDS = {spec.name: {**asdict(spec), "bits": spec.bits} for spec in FLO
 class FloatExplorer(anywidget.AnyWidget):
     """The float explorer.
 
-    Traits, all in step with the page: `fmt` (name of a floating-point format), `code` (its bits, an integer),
-    `typed` (the value asked for, as text, since JSON knows no NaN), `saturate` (what is too large becomes the
-    largest number). Setting `fmt`, `typed` or `saturate` encodes anew; setting `code` makes its number the
+    Traits, synchronised with the page: `fmt` (name of a floating-point format), `code` (its bits, an integer),
+    `typed` (the value asked for, as text, since JSON has no NaN), `saturate` (too large values become the
+    largest number). Setting `fmt`, `typed` or `saturate` encodes again; setting `code` makes its number the
     value. `value` and `stored` are the two numbers as floats.
 
-    Raises traitlets.TraitError for an unknown format, a code with too many bits or text that is no number.
+    Raises traitlets.TraitError for an unknown format, a code with too many bits or text that is not a number.
     """
 
     _esm = _module()
@@ -132,7 +132,7 @@ class FloatExplorer(anywidget.AnyWidget):
             self.value = self.stored
 
     def _agree(self) -> bool:
-        """Whether code and value belong together: the page sends both at once, and a NaN has many codes."""
+        """Whether code and value match: the page sends both at once, and a NaN has many codes."""
         if self.code >= 2**self.spec.bits:
             return False
         same = repr(self.stored) == repr(self.value)

@@ -1,7 +1,11 @@
-"""One number of one format as a still: an SVG picture, and lines of text.
+"""Draw one number of one format: a still SVG picture, and lines of text.
 
-This is what readers see where the float explorer cannot run. The picture follows the reader's light or dark
-setting by itself, names each field under its bits and gives it a texture: nothing is said by colour alone.
+    >>> from coursekit.formats.spec import FP16
+    >>> describe(0.1, 0x2E66, FP16)[:35]
+    '0.1 in FP16: bits 0 01011 100110011'
+
+Readers see this where the float explorer cannot run. The picture follows the reader's light or dark setting by
+itself, names each field under its bits and gives it a texture: nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ line.exponent { stroke-dasharray: 8 3; } line.mantissa { stroke-dasharray: 3 4; 
 
 
 def kind(code: int, fmt: FloatSpec) -> str:
-    """ "normal", "subnormal", "zero", "infinity" or "NaN"."""
+    """The kind of number: "normal", "subnormal", "zero", "infinity" or "NaN"."""
     value = decode(code, fmt)
     if math.isnan(value):
         return "NaN"
@@ -47,7 +51,7 @@ def hex_code(code: int, fmt: FloatSpec) -> str:
 
 
 def error(value: float, code: int, fmt: FloatSpec) -> str:
-    """Stored minus asked for, absolute, in percent of the value and in ulps; words where that is no number.
+    """Stored minus asked for, absolute, in percent of the value and in ulps; in words if that is not a number.
 
     >>> from coursekit.formats.spec import FP16
     >>> error(0.1, 0x2E66, FP16)
@@ -115,11 +119,8 @@ def _text(x: float, y: float, content: str, style: str = "") -> str:
 def _boxes(code: int, fmt: FloatSpec) -> list[str]:
     """The fields of the code side by side."""
     numbers = dict(zip(FIELDS, fields(code, fmt), strict=True))
-    names = [
-        name
-        for name in FIELDS
-        if (name != "sign" or fmt.signed) and (name != "mantissa" or fmt.mantissa_bits)
-    ]
+    bits_of = dict(zip(FIELDS, (fmt.signed, fmt.exponent_bits, fmt.mantissa_bits), strict=True))
+    names = [name for name in FIELDS if bits_of[name]]
     gap = 10
     width = min(36, (WIDTH - 2 * MARGIN - gap * (len(names) - 1)) / fmt.bits)
     x, out = MARGIN, []
@@ -133,10 +134,11 @@ def _field(name: str, bits: str, number: int, x: float, width: float) -> list[st
     """Boxes with the bits of one field from x on; under them its texture, its name and its number."""
     out = []
     for i, bit in enumerate(bits):
-        style = f"bit {name}{' one' * int(bit)}"
+        style = f"bit {name} one" if bit == "1" else f"bit {name}"
         box = f'x="{x + i * width + 1:.1f}" y="44" width="{width - 3:.1f}" height="34" rx="4"'
         out += [f'<rect class="{style}" {box}/>', _text(x + (i + 0.5) * width - 0.5, 66, bit, style)]
     total = len(bits) * width
+    # The longest label that fits, at about 8 px per letter.
     label = next(t for t in (f"{name} {number}", name, name[0]) if len(t) * 8 < total or len(t) == 1)
     line = f'<line class="{name}" x1="{x + 1:.1f}" x2="{x + total - 2:.1f}" y1="85" y2="85"/>'
     return [*out, line, _text(x + 1, 103, label, "soft")]

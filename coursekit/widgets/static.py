@@ -1,16 +1,15 @@
-"""Any widget as a fragment of HTML that needs no kernel, no network and no widget manager.
+"""Turn a widget into a fragment of HTML that needs no kernel, no network and no widget manager.
 
-The fragment opens with a picture. Where scripts run (an HTML export, a slide, a trusted notebook), the script
-after it puts the live widget in the place of the picture; where they do not (GitHub, an untrusted notebook),
-the picture stays.
+The fragment opens with a picture. Where scripts run (an HTML export, a slide, a trusted notebook), the script after it
+replaces the picture with the live widget; elsewhere (GitHub, an untrusted notebook) the picture stays.
 
-- The script is the widget's own module, inlined, with a model of ten lines in the place of Jupyter's.
-- `<div>` and `<script>` are two blocks with an empty line between them and none inside the first: that is how
-  Markdown (Marp) passes both on untouched.
-- The styles travel inside the script. A `<style>` element would swallow the rest of its block in Markdown.
+- The script is the widget's own module, inlined, with a model of ten lines in place of Jupyter's.
+- `<div>` and `<script>` are two blocks with an empty line between them and none inside the first, so that Markdown
+  (Marp) passes both on unchanged.
+- The styles are part of the script. A `<style>` element would swallow the rest of its block in Markdown.
 - Names are hashes of the content: equal widgets give equal bytes, and two equal ones on a page do no harm.
 
-What this leaves out: what the picture shows is the widget's own affair (`float_picture`).
+What this leaves out: the picture, which the widget draws (`float_picture`).
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ for (const place of document.querySelectorAll("[data-widget='{widget_id}']:not([
 
 
 def fragment(module: str, css: str, state: dict, svg: str, alt: str, caption: str) -> str:
-    """The widget as HTML: a picture that comes alive where scripts run.
+    """The widget as HTML: a picture that becomes the live widget where scripts run.
 
     `module` is the source of an anywidget module that ends in `export default ...`; `state` is what its model
-    holds, fit for JSON; `alt` describes the picture `svg`, `caption` stands below it.
-    Raises ValueError if the module could not stand inside a script element.
+    holds, as JSON can write it; `alt` describes the picture `svg`, `caption` stands below it.
+    Raises ValueError if the module cannot stand inside a script element.
     """
     widget_id = _digest(module + css + _json(state))
     script = SCRIPT.format(
@@ -77,7 +76,7 @@ def _figure(widget_id: str, svg: str, alt: str, caption: str) -> str:
 
 
 def _inline(module: str) -> str:
-    """The module's source such that its default export is the constant `widget` of the script around it."""
+    """The module's source, with its default export as the constant `widget` of the script around it."""
     if module.count("export default ") != 1:
         raise ValueError(
             "expected a module with exactly one `export default`; write the widget as one object."

@@ -17,13 +17,13 @@ def test_pairs_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (b'{"prompt": "p"', "line 2: no JSON"),
+        (b'{"prompt": "p"', "line 2: not JSON"),
         (b'["p", "r"]', "line 2: expected an object with prompt and response, got list"),
         (b'{"prompt": "p"}', "line 2: the field 'response' is missing; there are prompt"),
         (b'{"prompt": "p", "response": 3}', "line 2: 'response' must be text in quotes, got int"),
         (b'{"prompt": " ", "response": "r"}', "line 2: 'prompt' is empty"),
         (b'{"prompt": "\xff", "response": "r"}', "line 2: byte 13 is not UTF-8"),
-        (b"[" * 100_000, "line 2: its brackets are nested too deeply. One flat object a line"),
+        (b"[" * 100_000, "line 2: its brackets are nested too deeply. Write one flat object per line"),
         (b'{"prompt":' * 100_000, "line 2: its brackets are nested too deeply"),
         (
             b'{"prompt": ' + b"9" * 5000 + b"}",

@@ -80,7 +80,7 @@ def test_too_large_is_said_with_both_sizes_and_what_would_be_smaller(monkeypatch
     monkeypatch.setattr(trouble, "free_bytes", lambda device: 3_000_000)
     config, fp32 = AutoConfig.from_pretrained(TINY), torch.float32
     with pytest.raises(
-        ModelError, match=r"take 0\.0 GB, 0\.0 GB are free on cpu\. .*quantization=\"nf4\", or close"
+        ModelError, match=r"need 0\.0 GB, 0\.0 GB are free on cpu\. .*quantization=\"nf4\", or close"
     ):
         trouble.check_memory(config, fp32, "cpu", None, "tiny")
     trouble.check_memory(config, fp32, "cpu", "nf4", "tiny")
@@ -181,7 +181,7 @@ def test_what_is_no_regular_file_is_not_opened(folder, name):
         os.mkfifo(folder / name)
     else:
         (folder / name).symlink_to(folder / "nothing")
-    with pytest.raises(ModelError, match=r"is not a regular file, nor a link to one"):
+    with pytest.raises(ModelError, match=r"is not a regular file or a link to one"):
         load(str(folder))
 
 
