@@ -3,7 +3,8 @@
 The other commands (`doctor`, `run`, `check`, ...) belong to the classroom, which the extra `lab` makes usable. It
 announces them by the entry point `coursekit.commands`, so that nothing here has to import it.
 
-Exit status of `plan`: 0 it fits, or no card was named; 1 it does not fit one of the cards; 2 nobody could run that.
+Exit status of `plan`: 0 it fits, or no card was named; 1 it does not fit one of the cards; 2 the plan is impossible, or
+an option is wrong.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ coursekit plan MODEL [options]    the memory of a training step; --help lists th
 The other commands (doctor, run, check, ...) come with:  python -m pip install "coursekit[lab]"
 """
 OTHERS = """\
-coursekit {verb}: this command is the classroom's, and {missing} is not installed. `coursekit plan` works without it.
+coursekit {verb}: {missing} is not installed, and this command of the classroom needs it. `coursekit plan` does not.
 Install what the notebooks need:  python -m pip install "coursekit[lab]"
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command of the classroom if its packages are there, else `plan` alone."""
+    """Run the command of the classroom if its packages are installed, else `plan` alone."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command, missing = classroom_command()
     if command:
@@ -41,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def classroom_command() -> tuple[Callable | None, str]:
-    """The command with all verbs, and ""; or None and the name of the package that it lacks."""
+    """The command with all verbs, and ""; or None and the name of the missing package."""
     missing = ""
-    # not entry_points(): a folder *.egg-info of an older clone would hide the installed package of the same name
+    # not entry_points(): an *.egg-info of an older clone would hide the installed package of the same name
     entries = [entry for found in distributions(name="coursekit") for entry in found.entry_points]
     for entry in entries:
         if entry.group == "coursekit.commands":
@@ -58,7 +59,7 @@ def classroom_command() -> tuple[Callable | None, str]:
 
 
 def run_plan(arguments: Sequence[str]) -> int:
-    """`coursekit plan ARGUMENTS`; returns its exit status. Raises SystemExit (2) for arguments that mean nothing."""
+    """Run `coursekit plan ARGUMENTS`; return its exit status. Raises SystemExit (2) for unknown arguments."""
     parser = argparse.ArgumentParser("coursekit plan", description=DESCRIPTION, allow_abbrev=False)
     add_plan_arguments(parser)
     return plan(parser.parse_args(list(arguments)))
@@ -66,15 +67,15 @@ def run_plan(arguments: Sequence[str]) -> int:
 
 DESCRIPTION = """\
 Will it fit? The memory of a training step of MODEL: a preset (llama-3-8b), a config.json or its folder. All presets
-and cards: --list. Status 0: it fits (or no card was named); 1: it does not fit one of the cards; 2: nobody could run
-that."""
+and cards: --list. Status 0: it fits (or no card was named); 1: it does not fit one of the cards; 2: the plan is
+impossible, or an option is wrong."""
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option for each field of `Plan`, with its default there."""
+    """Add an option for each field of `Plan`, with the default that it has there."""
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?")
-    add("--list", action="store_true", help="Show the presets and the cards, and end.")
+    add("--list", action="store_true", help="Show the presets and the cards, and exit.")
     add("--gpu", dest="cards", action="append", default=[], metavar="CARD",
         help='The card: GB or a name (24, "RTX 4090"); may be given several times.')  # fmt: skip
     add("--json", dest="as_json", action="store_true", help="Print plain JSON, sizes in bytes.")
@@ -90,12 +91,12 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpointing", action="store_true", help="Recompute each block in backward.")
     add("--accumulation", type=int, default=1, help="Micro-batches per step  [default: 1]")
     add("--lora", dest="lora_rank", type=at_least_1, metavar="RANK", help="Train adapters of this rank only.")
-    add("--qlora", action="store_true", help="Adapters on a base in NF4; --rank 16 unless told.")
+    add("--qlora", action="store_true", help="Train adapters on a base in NF4.")
     add("--rank", type=at_least_1, metavar="RANK", help="Rank of --qlora  [default: 16]")
     add("--targets", metavar="NAMES", help="Adapted layers: q_proj,v_proj  [default: all linear]")
-    add("--lora-dropout", type=float, metavar="SHARE", help="Of the adapters' input  [default: 0]")
+    add("--lora-dropout", type=float, metavar="SHARE", help="Dropout of the adapters' input  [default: 0]")
     add("--no-double-quantization", action="store_true", help="Keep the scales of NF4 in FP32.")
-    add("--no-kbit-preparation", action="store_true", help="Leave what NF4 does not hold in 16 bits.")
+    add("--no-kbit-preparation", action="store_true", help="Keep what is not in NF4 in 16 bits.")
     add("--zero", dest="zero_stage", type=int, default=0, metavar="STAGE", help="0 to 3  [default: 0]")
     add("--gpus", dest="world_size", type=int, default=1, help="Ranks, one per GPU  [default: 1]")
     add("--offload", metavar="WHAT", help="To the host's memory: optimizer or parameters.")
@@ -125,7 +126,8 @@ def plan(wanted: argparse.Namespace) -> int:
 
     try:
         asked = make_plan(wanted)
-        found, verdicts = estimate(asked), [fits(asked, card) for card in wanted.cards]
+        found = estimate(asked)
+        verdicts = [fits(asked, card) for card in wanted.cards]
     except ValueError as error:
         return refused(str(error))
     print("\n".join(lines(found, verdicts, wanted.as_json)))
@@ -147,14 +149,14 @@ def lines(found, verdicts, as_json: bool) -> Iterator[str]:
 
 
 def make_plan(wanted: argparse.Namespace):
-    """The Plan that the options say. Raises ValueError for an option that would have no effect."""
+    """The Plan of these options. Raises ValueError for an option that would have no effect."""
     from coursekit.memory.planner import Plan
 
     options = dict(vars(wanted))
     for name in ("list", "cards", "as_json"):
         del options[name]
-    model, rank, lora_rank = options.pop("model"), options.pop("rank"), options.pop("lora_rank")
-    qlora, targets, dropout = options.pop("qlora"), options.pop("targets"), options.pop("lora_dropout")
+    qlora, rank, lora_rank = options.pop("qlora"), options.pop("rank"), options.pop("lora_rank")
+    targets, dropout = options.pop("targets"), options.pop("lora_dropout")
     flat_scales, unprepared = options.pop("no_double_quantization"), options.pop("no_kbit_preparation")
 
     check_ranks(lora_rank, qlora, rank)
@@ -165,19 +167,18 @@ def make_plan(wanted: argparse.Namespace):
     if qlora and lora_rank is None:
         lora_rank = rank or 16
     return Plan(
-        model,
         lora_rank=lora_rank or 0,
         lora_targets="all-linear" if targets is None else target_names(targets),
         lora_dropout=dropout or 0.0,
         quantization="nf4" if qlora else None,
         double_quantization=not flat_scales,
         kbit_preparation=False if unprepared else None,
-        **options,
+        **options,  # the others have the names of the plan's fields
     )
 
 
 def check_ranks(lora_rank: int | None, qlora: bool, rank: int | None) -> None:
-    """Raises ValueError if --rank would have no effect: without --qlora, or beside the rank that --lora gives."""
+    """Raise ValueError if --rank would have no effect: without --qlora, or beside the rank of --lora."""
     if rank is not None and not qlora:
         raise ValueError(f"--rank belongs to --qlora; use --lora {rank}.")
     if rank is not None and lora_rank is not None:
@@ -187,14 +188,14 @@ def check_ranks(lora_rank: int | None, qlora: bool, rank: int | None) -> None:
 
 
 def check_given(options: dict[str, bool], known: bool, owner: str, why: str) -> None:
-    """Raises ValueError for the first of the options that is given where nothing takes it."""
+    """Raise ValueError for the first option that is given although nothing uses it."""
     for name, given in options.items():
         if given and not known:
             raise ValueError(f"{name} belongs to {owner}; without it {why}, and the option has no effect.")
 
 
 def target_names(text: str) -> tuple[str, ...]:
-    """The names of a list with commas. Raises ValueError if it has none."""
+    """The names of a comma-separated list. Raises ValueError if it has none."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise ValueError("--targets names no layer; write for example --targets q_proj,v_proj.")

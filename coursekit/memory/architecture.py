@@ -1,12 +1,13 @@
 """What a model is made of, read from its config: every weight with its name and shape, and so the number of parameters.
 
-    architecture = architecture_of("llama-3-8b")  # or a config.json, or AutoConfig.from_pretrained(...)
-    parameter_count(architecture)                 # 8030261248
+>>> architecture = architecture_of("llama-3-8b")  # or a config.json, or AutoConfig.from_pretrained(...)
+>>> parameter_count(architecture)
+8030261248
 
-Exact to the unit, with no weights and no torch. What makes counts differ from the textbook's 12 L h^2 is all here:
-grouped-query attention (fewer heads for keys and values), SwiGLU (three matrices instead of two), heads tied to the
-embedding, biases (Qwen-2 has them on q, k, v only, and its config does not say so), projections fused into one
-(Phi-3, GPT-2), norms of queries and keys (Qwen-3), four norms a layer (Gemma-2), mixtures of experts.
+Exact to the unit, without weights and without torch. Everything that makes counts differ from the textbook's 12 L h^2
+is here: grouped-query attention (fewer heads for keys and values), SwiGLU (three matrices instead of two), heads tied
+to the embedding, biases (Qwen-2 has them on q, k, v only, and its config does not say so), projections fused into one
+(Phi-3, GPT-2), norms of queries and keys (Qwen-3), four norms per layer (Gemma-2), mixtures of experts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import NamedTuple
 from coursekit.memory.config import MOST_LAYERS, Fields, UnknownModel, read_config, shown
 
 PRESETS = Path(__file__).parent / "architectures"
-TINY = PRESETS / "tiny" / "config.json"  # a copy of the embedded model's own; a test compares them
+TINY = PRESETS / "tiny" / "config.json"  # a copy of the embedded model's config; a test compares them
 
 LLAMA_NAMES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -94,7 +95,7 @@ class Architecture:
 
 
 class Blocks(NamedTuple):
-    """Blocks of the same shapes: the index of the first of them, and how many they are."""
+    """Blocks of the same shapes: the index of the first, and their number."""
 
     first: int
     number: int
@@ -102,32 +103,32 @@ class Blocks(NamedTuple):
 
 @cache
 def runs(architecture: Architecture) -> tuple[Blocks, ...]:
-    """The blocks in order, those that are alike and follow each other taken together; one run for a dense model."""
+    """Runs of equal blocks, in order; one run for a dense model."""
     a = architecture
     dense = set(a.dense_layers) if a.experts else set()
     if not dense:
         return (Blocks(0, a.layers),)
-    found, first = [], 0
+    found = []
     for _, alike in groupby(range(a.layers), dense.__contains__):
-        found.append(Blocks(first, sum(1 for _ in alike)))
-        first += found[-1].number
+        indices = list(alike)
+        found.append(Blocks(indices[0], len(indices)))
     return tuple(found)
 
 
 @cache
 def kinds(architecture: Architecture) -> tuple[Blocks, ...]:
-    """The kinds of block, wherever their blocks are: one, or two if a mixture has ordinary MLPs in some blocks."""
-    in_order = runs(architecture)  # two kinds take turns
+    """The kinds of block, wherever they stand: one, or two if a mixture has ordinary MLPs in some blocks."""
+    in_order = runs(architecture)  # the two kinds alternate
     found = (in_order[0::2], in_order[1::2])
     return tuple(Blocks(alike[0].first, sum(run.number for run in alike)) for alike in found if alike)
 
 
 @cache
 def pattern(architecture: Architecture) -> tuple[Blocks, ...]:
-    """Runs of a short model that has the same pairs of neighbouring weights: at most two blocks each, at most five."""
+    """Runs of a short model with the same pairs of neighbouring weights: at most five runs of one or two blocks."""
     in_order = runs(architecture)
     longest = [max((run.number for run in in_order[kind::2]), default=0) for kind in (0, 1)]
-    few = in_order[: 4 + len(in_order) % 2]  # the last run keeps its kind
+    few = in_order[: 4 + len(in_order) % 2]  # an odd number stays odd, so the last run keeps its kind
     return tuple(Blocks(run.first, min(2, longest[place % 2])) for place, run in enumerate(few))
 
 
@@ -139,7 +140,7 @@ def parameter_count(architecture: Architecture) -> int:
 
 @cache
 def shapes(architecture: Architecture) -> Mapping[tuple[int, ...], int]:
-    """shape -> how many weights have it. One block of a kind stands for all: no walk through the layers."""
+    """shape -> how many weights have it. One block of a kind stands for all, so depth costs nothing."""
     a = architecture
     found = Counter(weight.shape for weight in (*before_blocks(a), *after_blocks(a)))
     for first, number in kinds(a):
@@ -149,9 +150,12 @@ def shapes(architecture: Architecture) -> Mapping[tuple[int, ...], int]:
 
 
 def active(architecture: Architecture) -> int:
-    """Parameters that one token meets: all of a dense model, of a mixture only the experts it is routed to."""
+    """Parameters that one token uses: all of a dense model, of a mixture only the experts it is routed to."""
     a = architecture
-    idle = (a.experts - a.experts_per_token) * 3 * a.hidden * a.moe_intermediate if a.experts else 0
+    if not a.experts:
+        return parameter_count(a)
+    expert = 3 * a.hidden * a.moe_intermediate  # gate, up and down
+    idle = (a.experts - a.experts_per_token) * expert
     return parameter_count(a) - idle * (a.layers - len(a.dense_layers))
 
 
@@ -171,22 +175,22 @@ def before_blocks(architecture: Architecture) -> Iterator[Weight]:
     a = architecture
     name = "transformer.wte" if a.family == "gpt2" else "model.embed_tokens"
     yield Weight(f"{name}.weight", (a.vocabulary, a.hidden))
-    if a.positions:
+    if a.positions:  # learned; rotary positions have no weights
         yield Weight("transformer.wpe.weight", (a.positions, a.hidden))
 
 
 def after_blocks(architecture: Architecture) -> Iterator[Weight]:
-    """The last norm, and the head unless it is the embedding."""
+    """The last norm, and the head unless it is tied to the embedding."""
     a = architecture
     yield from _norm(a, "transformer.ln_f" if a.family == "gpt2" else "model.norm", a.hidden)
-    if not a.tied:
+    if not a.tied:  # a tied head is the embedding, which has been yielded
         yield Weight("lm_head.weight", (a.vocabulary, a.hidden))
 
 
 def layer_weights(architecture: Architecture, index: int = 0) -> Iterator[Weight]:
-    """The parameters of block `index`, names from the block on."""
+    """The parameters of block `index`; names start below the block."""
     a = architecture
-    if a.family == "gpt2":
+    if a.family == "gpt2":  # its class declares the norms before what they feed
         yield from _norm(a, "ln_1", a.hidden)
         yield from _attention(a)
         yield from _norm(a, "ln_2", a.hidden)
@@ -203,12 +207,12 @@ def layer_weights(architecture: Architecture, index: int = 0) -> Iterator[Weight
 
 @cache
 def linear_layers(architecture: Architecture, index: int = 0) -> list[Weight]:
-    """The matrices of a block that quantisation and LoRA know: all linear layers, shape (outputs, inputs)."""
+    """The matrices of a block that are quantised or adapted: all linear layers, shape (outputs, inputs)."""
     a = architecture
     names = tuple(name.rsplit(".", 1)[-1] for name in a.names.values())
     matrices = [w for w in layer_weights(a, index) if w.name.removesuffix(".weight").endswith(names)]
     matrices = [w for w in matrices if w.name.endswith(".weight") and len(w.shape) == 2]
-    if a.family == "gpt2":  # Conv1D stores the transpose
+    if a.family == "gpt2":  # its Conv1D stores the transpose
         return [Weight(w.name, w.shape[::-1]) for w in matrices]
     return matrices
 
@@ -220,7 +224,10 @@ def _norm(a: Architecture, name: str, width: int) -> Iterator[Weight]:
 
 
 def _linear(a: Architecture, name: str, outputs: int, inputs: int, bias: bool) -> Iterator[Weight]:
-    yield Weight(f"{name}.weight", (inputs, outputs) if a.family == "gpt2" else (outputs, inputs))
+    shape = (
+        (inputs, outputs) if a.family == "gpt2" else (outputs, inputs)
+    )  # GPT-2's Conv1D stores the transpose
+    yield Weight(f"{name}.weight", shape)
     if bias:
         yield Weight(f"{name}.bias", (outputs,))
 
@@ -230,13 +237,15 @@ def _attention(a: Architecture) -> Iterator[Weight]:
     output = _linear(a, a.names["o"], a.hidden, wide, a.output_bias)
     if a.fused_qkv:
         fused = _linear(a, a.names["qkv"], wide + 2 * narrow, a.hidden, a.attention_bias)
-        # Phi-3 declares its output projection first; the order is that of the class
-        yield from (*output, *fused) if a.family == "phi3" else (*fused, *output)
+        if a.family == "phi3":  # its class declares the output projection first
+            yield from (*output, *fused)
+        else:
+            yield from (*fused, *output)
         return
     for key, width in (("q", wide), ("k", narrow), ("v", narrow)):
         yield from _linear(a, a.names[key], width, a.hidden, a.attention_bias)
     yield from output
-    if a.qk_norm:
+    if a.qk_norm:  # per head, so as wide as a head
         yield Weight("self_attn.q_norm.weight", (a.head_dim,))
         yield Weight("self_attn.k_norm.weight", (a.head_dim,))
 
@@ -246,12 +255,16 @@ def _mlp(a: Architecture, index: int) -> Iterator[Weight]:
         router = Weight("mlp.gate.weight", (a.experts, a.hidden))
         up = Weight("mlp.experts.gate_up_proj", (a.experts, 2 * a.moe_intermediate, a.hidden))
         down = Weight("mlp.experts.down_proj", (a.experts, a.hidden, a.moe_intermediate))
-        yield from (router, up, down) if a.family == "mixtral" else (up, down, router)
+        if a.family == "mixtral":
+            yield from (router, up, down)
+        else:  # Qwen-3 declares its router after the experts
+            yield from (up, down, router)
         return
     if a.gated:
         parts = ["gate_up"] if a.fused_gate_up else ["gate", "up"]
+        width = 2 * a.intermediate // len(parts)
         for part in parts:
-            yield from _linear(a, a.names[part], a.intermediate * 2 // len(parts), a.hidden, a.mlp_bias)
+            yield from _linear(a, a.names[part], width, a.hidden, a.mlp_bias)
     else:
         yield from _linear(a, a.names["up"], a.intermediate, a.hidden, a.mlp_bias)
     yield from _linear(a, a.names["down"], a.hidden, a.intermediate, a.mlp_bias)
@@ -264,17 +277,18 @@ def from_config(config) -> Architecture:
 
     Raises UnknownModel for a family that the planner does not know, and for a field that is missing or impossible.
     """
+    # a class has to_dict as well, but needs an instance to call it
     if not isinstance(config, (Mapping, type)) and callable(getattr(config, "to_dict", None)):
         config = config.to_dict()
     if not isinstance(config, Mapping):
         raise UnknownModel(
-            f"a model is a preset, a config.json, its folder, a config or an Architecture; got {shown(config)}."
+            f"a model must be a preset, a config.json, its folder, a config or an Architecture; got {shown(config)}."
         )
     fields = Fields(config)
     if not isinstance(fields.family, str) or fields.family not in FAMILIES:
         raise UnknownModel(
-            f"the planner knows the families {', '.join(sorted(FAMILIES))}; this config says "
-            f"model_type={shown(fields.family)}. If it is built like one of these, set model_type to that."
+            f"model_type={shown(fields.family)} is not a family that the planner knows ("
+            f"{', '.join(sorted(FAMILIES))}). If the model is built like one of these, set model_type to that."
         )
     return consistent(Architecture(**FAMILIES[fields.family](fields)))
 
@@ -304,17 +318,20 @@ def _llama(fields: Fields, **more) -> dict:
 
 
 def width_of_head(hidden: int, heads: int, fields: Fields) -> int | None:
-    """Where the config does not say it: the hidden size shared by the heads. Raises UnknownModel for a remainder."""
+    """The dimension of a head if the config does not say it: the hidden size divided by the heads.
+
+    Raises UnknownModel if there is a remainder.
+    """
     if fields.config.get("head_dim") is None and hidden % heads:
         raise UnknownModel(
-            f"the hidden size {hidden:,} cannot be divided among {heads:,} heads; the first must be a multiple of the "
-            "second, or the config must say head_dim."
+            f"the hidden size {hidden:,} cannot be divided among {heads:,} heads: it must be a multiple of that, or "
+            "the config must say head_dim."
         )
     return hidden // heads
 
 
 def _qwen2(fields: Fields) -> dict:
-    return _llama(fields, attention_bias=True, output_bias=False)
+    return _llama(fields, attention_bias=True, output_bias=False)  # in its class, not in its config
 
 
 def _qwen3(fields: Fields) -> dict:
@@ -327,12 +344,12 @@ def _phi3(fields: Fields) -> dict:
 
 
 def _gemma(fields: Fields) -> dict:
-    name = fields.first_of("hidden_activation", "hidden_act")
-    activation, tied = fields.text(name, "gelu_pytorch_tanh"), fields.flag("tie_word_embeddings", True)
+    activation = fields.text(fields.first_of("hidden_activation", "hidden_act"), "gelu_pytorch_tanh")
+    tied = fields.flag("tie_word_embeddings", True)
     values = _llama(fields, norm="gemma", scaled_embedding=True, activation=activation, tied=tied)
     if fields.family == "gemma":
         return values
-    caps = {
+    caps = {  # Gemma-2 only
         "attention_softcap": fields.cap("attn_logit_softcapping"),
         "logit_softcap": fields.cap("final_logit_softcapping"),
     }
@@ -351,6 +368,7 @@ def _mixtral(fields: Fields) -> dict:
 def _qwen3_moe(fields: Fields) -> dict:
     layers = fields.whole("num_hidden_layers", at_most=MOST_LAYERS)
     step = fields.whole("decoder_sparse_step", 1)
+    # as in its class: every `step`th block has experts, unless it is listed
     dense = fields.layers_among("mlp_only_layers", layers) | {i for i in range(layers) if (i + 1) % step}
     return _llama(
         fields,
@@ -403,11 +421,11 @@ FAMILIES = {
 
 
 def consistent(architecture: Architecture) -> Architecture:
-    """The same. Raises UnknownModel if its numbers contradict each other."""
+    """Return the architecture; raise UnknownModel if its numbers contradict each other."""
     a = architecture
     if a.heads % a.kv_heads:
         raise UnknownModel(
-            f"{a.heads} heads cannot share {a.kv_heads} key-value heads: the first must be a multiple of the second."
+            f"{a.heads} heads cannot share {a.kv_heads} key-value heads: they must be a multiple of that number."
         )
     if a.experts_per_token > a.experts:
         raise UnknownModel(
@@ -419,7 +437,7 @@ def consistent(architecture: Architecture) -> Architecture:
 
 @cache
 def presets() -> dict[str, dict]:
-    """name -> config, of every preset."""
+    """The presets: name -> config."""
     found: dict[str, dict] = {}
     for file in sorted(PRESETS.glob("*.json")):
         found |= json.loads(file.read_text(encoding="utf-8"))["models"]
@@ -427,7 +445,7 @@ def presets() -> dict[str, dict]:
 
 
 def architecture_of(model) -> Architecture:
-    """The architecture of a preset ("llama-3-8b"), of a config.json or the folder that holds it, of a config.
+    """The architecture of a preset ("llama-3-8b"), of a config.json or its folder, or of a config.
 
     Raises UnknownModel with the nearest names.
     """
@@ -443,17 +461,18 @@ def architecture_of(model) -> Architecture:
     path = _place(model)
     if path is not None:
         return from_config(read_config(path))
+    # "Qwen/Qwen2-7b-x" is compared without its owner, and only the end of a very long name
     near = difflib.get_close_matches(name[-100:].rsplit("/", 1)[-1], [*presets(), "tiny"], n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(presets())}."
-    raise UnknownModel(f"no model {shown(str(model))} among the presets, and no such file. {hint}")
+    raise UnknownModel(f"{shown(str(model))} is not a preset, and there is no such file. {hint}")
 
 
 def _place(model: str | Path) -> Path | None:
-    """The config.json that a path stands for; None if there is nothing, or no file could have that name."""
+    """The config.json that a path stands for; None if there is none, or if no file could have that name."""
     try:
         path = Path(model).expanduser()
         if path.is_dir():
             return path / "config.json"
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long; ~ of a user that is not there; a zero byte
+    except (OSError, RuntimeError, ValueError):  # too long; ~ of an unknown user; a zero byte
         return None

@@ -1,4 +1,8 @@
-"""The cards people train on, as data: `cards.toml`, each with its source."""
+"""The cards people train on, as data: `cards.toml`, each with its source.
+
+>>> find_card("rtx 4090").bytes, find_card("20 GB").name
+(24000000000, 'a card of 20 GB')
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,23 @@ import difflib
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 
-GB = 10**9
+from coursekit.units import GB
+
 MOST_GB = 10**9  # more than all cards together have
 
 
 @dataclass(frozen=True)
 class Card:
-    """memory_gb: GB of 10^9 bytes; bandwidth: GB/s; tflops: dense 16-bit products; bf16: whether it has that format."""
+    """A card as its maker sells it."""
 
     name: str
-    memory_gb: float
-    bandwidth: float = 0.0
-    tflops: float = 0.0
-    bf16: bool = True
+    memory_gb: float  # GB of 10^9 bytes
+    bandwidth: float = 0.0  # of its memory, GB/s
+    tflops: float = 0.0  # dense 16-bit products, 10^12 FLOPs per second
+    bf16: bool = True  # whether it multiplies BF16
     source: str = ""
 
     @property
@@ -32,11 +38,11 @@ class Card:
 def cards() -> dict[str, Card]:
     """name -> card, smallest memory first."""
     rows = tomllib.loads((Path(__file__).parent / "cards.toml").read_text(encoding="utf-8"))["card"]
-    return {row["name"]: Card(**row) for row in sorted(rows, key=lambda row: row["memory_gb"])}
+    return {row["name"]: Card(**row) for row in sorted(rows, key=itemgetter("memory_gb"))}
 
 
 def find_card(card) -> Card:
-    """A card by name ("RTX 4090", "h100"), or any card of so many GB (24, "24").
+    """The card of that name ("RTX 4090", "h100"), or any card of so many GB (24, "24").
 
     Raises ValueError with the nearest names, or if the memory is not a positive number.
     """

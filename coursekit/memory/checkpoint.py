@@ -1,11 +1,15 @@
-"""Gradient checkpointing by hand: keep the input of a block, forget the rest, compute it again when backward comes.
+"""Gradient checkpointing by hand: keep the input of a block, free the rest, and compute it again in backward.
 
-    y = checkpoint(block, x)        # the same values, the same gradients; the graph holds x and nothing else
+>>> block, x = torch.nn.Linear(8, 8), torch.ones(2, 8)
+>>> y = checkpoint(block, x)             # the same values and gradients; the graph holds x and nothing else
+>>> torch.equal(y, block(x)), y.grad_fn.name()
+(True, 'RecomputeBackward')
 
-Memory for time: instead of all activations of all blocks, the inputs of all blocks and the activations of one, for one
-more forward pass. With a block for each layer that is Chen et al. 2016 (section 3), the choice of `transformers`.
+It trades time for memory: for one more forward pass it keeps the inputs of all blocks and the activations of one block,
+instead of the activations of all blocks. With one block per layer that is Chen et al. 2016 (section 3), the choice of
+`transformers`.
 
-What it leaves out, and torch.utils.checkpoint has: arguments that are no tensors, stopping the recomputation at the
+What it leaves out, and torch.utils.checkpoint has: arguments that are not tensors, stopping the recomputation at the
 last tensor that is needed, and blocks that are spread over several devices.
 """
 
@@ -17,7 +21,7 @@ import torch
 
 
 class Recompute(torch.autograd.Function):
-    """One node of the graph in the place of a whole block."""
+    """One node of the graph that stands for a whole block."""
 
     @staticmethod
     def forward(ctx, block, x, *parameters):
@@ -32,28 +36,30 @@ class Recompute(torch.autograd.Function):
         x = x.detach().requires_grad_(ctx.needs_input_grad[1])
         parameters = trained(ctx.block)
         wanted = [t for t in (x, *parameters) if t.requires_grad]
+        # autograd runs a Function's backward without a graph, but this one needs the block's
         with torch.enable_grad(), same_random_numbers(ctx.random_state):
             y = ctx.block(x)
+        # a parameter that the block did not use has no gradient, and that is not an error
         found = iter(torch.autograd.grad(y, wanted, grad_y, allow_unused=True))
         grad_x = next(found) if x.requires_grad else None
         return None, grad_x, *found
 
 
 def checkpoint(block: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """block(x), whose graph holds x alone.
+    """Compute block(x) with a graph that holds x alone.
 
     block   a module that maps one tensor to one tensor
     x       any shape, floating point
 
     Gradients of x and of the block's trained parameters are those without checkpointing. Raises TypeError if block is
-    no module (its parameters could not be found) or x is no tensor of floating point.
+    not a module (its parameters could not be found) or x is not a floating-point tensor.
     """
     if not isinstance(block, torch.nn.Module):
         raise TypeError(
             f"block must be an nn.Module, so that its parameters are known; got {type(block).__name__}."
         )
     if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
-        raise TypeError(f"x must be a tensor of floating point; got {getattr(x, 'dtype', type(x).__name__)}.")
+        raise TypeError(f"x must be a floating-point tensor; got {getattr(x, 'dtype', type(x).__name__)}.")
     return Recompute.apply(block, x, *trained(block))
 
 
@@ -62,7 +68,7 @@ def trained(block: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def random_state(device: torch.device | str = "cpu") -> dict[torch.device, torch.Tensor]:
-    """The states of the generators that a block may draw from: the CPU's, and that of a GPU."""
+    """The states of the generators that a block may draw from: the CPU's, and the one of its GPU."""
     device = torch.device(device)
     states = {torch.device("cpu"): torch.get_rng_state()}
     if device.type != "cpu":
@@ -72,7 +78,7 @@ def random_state(device: torch.device | str = "cpu") -> dict[torch.device, torch
 
 @contextmanager
 def same_random_numbers(states: dict[torch.device, torch.Tensor]):
-    """Within the block random numbers are those of earlier states; afterwards all is as before."""
+    """Set the generators to earlier states within the block, and restore them afterwards."""
     now = {device: random_state(device)[device] for device in states}
     try:
         set_random_state(states)

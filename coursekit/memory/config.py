@@ -1,7 +1,10 @@
-"""A model's config.json, read with care: a small regular file, JSON, and fields that are what they must be.
+"""Read a model's config.json with care: a small regular file, JSON, and fields of the right type and range.
 
-What it leaves out: what the fields say about the weights (`architecture`). A wrong field is answered with its name,
-what was expected and what came, before anything is computed with it.
+>>> Fields({"model_type": "llama", "hidden_size": 4096}).whole("hidden_size")
+4096
+
+An error names the wrong field, what was expected and what came, before anything is computed with it. What it leaves
+out: what the fields say about the weights (`architecture`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-MB = 10**6
+from coursekit.units import MB
+
 LARGEST_FILE = 10 * MB  # a config.json has a few kB
 MOST_LAYERS = 10_000
 LARGEST = 10**9  # of any other number: no tensor of a model has a longer side
@@ -22,19 +26,19 @@ SHORT.maxstring = 80
 
 
 class UnknownModel(ValueError):
-    """No such preset, no config of a model, or one that the planner cannot read; the message says which and why."""
+    """Raised for an unknown preset, and for a config that the planner cannot read; the message says which and why."""
 
 
 def read_config(path: Path) -> Mapping:
-    """The fields of a config.json. Raises as read_object."""
+    """The fields of a config.json. Raises as `read_object`."""
     return read_object(path, "a config.json of a model")
 
 
 def read_object(path: Path, what: str = "a JSON file with an object") -> Mapping:
-    """The fields of a small JSON file; a byte order mark before them is ignored. `what`: what it should be, for errors.
+    """The fields of a small JSON file; a byte order mark at its start is ignored. `what` names the file in errors.
 
-    Raises UnknownModel if it is not a regular file of at most 10 MB (a pipe would wait for ever, /dev/zero never ends),
-    not UTF-8, not JSON, or not an object.
+    Raises UnknownModel if it is not a regular file of at most 10 MB (a pipe would block, /dev/zero never ends), not
+    UTF-8, not JSON, or not an object.
     """
     data = _contents(path, what)
     try:
@@ -71,12 +75,12 @@ def _contents(path: Path, what: str) -> bytes:
 def _refused(path: Path, what: str, why: str) -> UnknownModel:
     printable = (
         str(path).encode("utf-8", "backslashreplace").decode()
-    )  # names may hold bytes that are no text
+    )  # a name may hold bytes that are not text
     return UnknownModel(f"{printable} is not {what}: {why}.")
 
 
 def shown(value) -> str:
-    """What came, in a few words, whatever it is: cut where it is long, and of a kind where it cannot be printed.
+    """Any value in a few words, for errors: cut where it is long, its type where it cannot be printed.
 
     >>> shown("llama"), shown([[3], None]), shown(list(range(1000)))
     ("'llama'", '[[3], None]', '[0, 1, 2, 3, 4, 5, ...]')
@@ -90,7 +94,7 @@ def shown(value) -> str:
 class Fields:
     """The fields of a config, each checked when it is read.
 
-    A field that is missing or null has its default; without a default it must be there. All methods raise
+    A field that is missing or null has its default; a field without a default is required. All methods raise
     UnknownModel with the field, what was expected and what came.
     """
 
@@ -124,8 +128,8 @@ class Fields:
         return value
 
     def cap(self, name: str) -> bool:
-        """Whether scores are capped: a positive number says yes, null no, and nothing at all the family's yes."""
-        value = self.config.get(name, 1)
+        """Whether scores are capped: yes for a positive number, no for null; yes also if it is missing."""
+        value = self.config.get(name, 1)  # missing: the class has a cap by default
         if value is None:
             return False
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
@@ -147,7 +151,7 @@ class Fields:
 
     def _value(self, name: str, default):
         value = self.config.get(name)
-        value = default if value is None else value
+        value = default if value is None else value  # null and missing mean the same
         if value is None:
             raise UnknownModel(f"this {self.family} config lacks {name!r}; pass the whole config.json.")
         return value

@@ -13,7 +13,7 @@ bytes sent to other GPUs, bytes moved between host and card.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from coursekit.memory.architecture import architecture_of
 from coursekit.memory.cards import Card, find_card
@@ -27,20 +27,21 @@ from coursekit.memory.totals import CATEGORIES
 class Change:
     """One step that saves memory.
 
-    values   fields of the plan, as the change sets them
-    where    field -> the values that it changes; a plan with another value there has nothing to change
+    values   fields of the plan, as the change sets them; the first of them decides whether it applies
+    only     values of that field that it changes; default: all others than its own
     """
 
     name: str
     cost: str
     values: Mapping[str, object]
-    where: Mapping[str, Sequence] = field(default_factory=dict)
+    only: Sequence | None = None
 
     def apply(self, plan: Plan) -> Plan | None:
         """The changed plan; None if there is nothing to change."""
-        for name, values in self.where.items():
-            if getattr(plan, name) not in values:
-                return None
+        name, value = next(iter(self.values.items()))
+        now = getattr(plan, name)
+        if now == value or (self.only is not None and now not in self.only):
+            return None
         return replace(plan, **self.values)
 
 
@@ -55,35 +56,21 @@ class SmallerBatch(Change):
 
 FASTER = "nothing; it is faster"
 UNPAGED = [name for name, optimizer in OPTIMIZERS.items() if not optimizer.paged]
-SDPA = Change("SDPA attention", FASTER, {"attention": "sdpa"}, {"attention": ["eager"]})
-FUSED = Change(
-    "fused optimizer",
-    FASTER,
-    {"implementation": "fused"},
-    {"implementation": [None, "for-loop", "foreach"]},
-)
+SDPA = Change("SDPA attention", FASTER, {"attention": "sdpa"})
+FUSED = Change("fused optimizer", FASTER, {"implementation": "fused"})
 ACCUMULATE = SmallerBatch("batch 1 and accumulation", "smaller products keep a GPU less busy", {})
-EIGHT_BIT = Change(
-    "8-bit AdamW", "states rounded to 8 bits", {"optimizer": "adamw-8bit"}, {"optimizer": ["adamw"]}
-)
-CHECKPOINT = Change(
-    "checkpointing", "one more forward pass", {"checkpointing": True}, {"checkpointing": [False]}
-)
-PAGED = Change(
-    "paged 8-bit AdamW",
-    "states are transferred to the host and back",
-    {"optimizer": "paged-adamw-8bit"},
-    {"optimizer": UNPAGED},
-)
-LORA = Change("LoRA r=16", "only adapters learn", {"lora_rank": 16, "ledger": "bf16"}, {"lora_rank": [0]})
+EIGHT_BIT = Change("8-bit AdamW", "states rounded to 8 bits", {"optimizer": "adamw-8bit"}, only=["adamw"])
+CHECKPOINT = Change("checkpointing", "one more forward pass", {"checkpointing": True})
+TRANSFERRED = "states are transferred to the host and back"
+PAGED = Change("paged 8-bit AdamW", TRANSFERRED, {"optimizer": "paged-adamw-8bit"}, only=UNPAGED)
+LORA = Change("LoRA r=16", "only adapters learn", {"lora_rank": 16, "ledger": "bf16"}, only=[0])
 QLORA = Change(
     "QLoRA r=16",
     "only adapters learn; each product dequantises its weight",
-    {"lora_rank": 16, "quantization": "nf4", "ledger": "bf16", "zero_stage": 0},
-    {"quantization": [None]},
+    {"quantization": "nf4", "lora_rank": 16, "ledger": "bf16", "zero_stage": 0},
 )
-RANKS = (2, 4, 8)  # one machine
-SINGLE = (SDPA, FUSED, ACCUMULATE, EIGHT_BIT, CHECKPOINT)
+RANKS = (2, 4, 8)  # GPUs of one machine
+SINGLE = (SDPA, FUSED, ACCUMULATE, EIGHT_BIT, CHECKPOINT)  # in the order of their cost
 
 
 @dataclass(frozen=True)
@@ -138,18 +125,14 @@ def fits(plan: Plan, card) -> Fit:
     if found.peak_bytes <= card.bytes:
         return Fit(plan, card, found, None, ())
     ways = {way.name: way for way in Search(card, found).ways()}  # two ladders may end in the same way
-    ranked = sorted(ways.values(), key=rank)
+    ranked = sorted(ways.values(), key=cost)
     return Fit(plan, card, found, breaking_term(found, card.bytes), tuple(ranked))
 
 
-def rank(way: Way) -> tuple:
-    """Sorts ways: those that train the same weights first, then by cost."""
-    return not way.same_training, *cost(way)
-
-
 def cost(way: Way) -> tuple:
-    """GPUs, FLOPs, bytes sent and moved, changes; compared in this order."""
-    return way.plan.world_size, way.flops_factor, way.sent_bytes + way.host_bytes, len(way.changes)
+    """Whether fewer parameters learn, GPUs, FLOPs, bytes sent and moved, changes; compared in this order."""
+    moved = way.sent_bytes + way.host_bytes
+    return not way.same_training, way.plan.world_size, way.flops_factor, moved, len(way.changes)
 
 
 def breaking_term(found: Estimate, capacity: int) -> str:
@@ -193,7 +176,7 @@ class Search:
             for stage in (1, 2, 3):
                 if ranks <= self.plan.world_size or stage < self.plan.zero_stage:
                     continue
-                values = {"zero_stage": stage, "world_size": ranks}
+                values = {"world_size": ranks, "zero_stage": stage}
                 shard = Change(f"ZeRO-{stage} on {ranks} GPUs", "collectives", values)
                 found = list(self.ladder((shard, *SINGLE)))
                 if found:
@@ -212,7 +195,7 @@ class Search:
                 break
         else:
             return
-        for rung in reversed(used):
+        for rung in reversed(used):  # a later change may have made an earlier one unnecessary
             fewer = [change for change in used if change is not rung]
             changed = applied(self.plan, fewer)
             if changed is not None and self.fits(changed):
@@ -233,8 +216,10 @@ class Search:
 
 
 def key(plan: Plan) -> Plan:
-    """What tells the plans of a search apart. Changes leave model and targets alone, which may have no hash."""
-    return replace(plan, model=None, lora_targets=())
+    """What tells the plans of a search apart."""
+    return replace(
+        plan, model=None, lora_targets=()
+    )  # a dict or a list has no hash, and no change touches them
 
 
 def applied(plan: Plan, changes: Sequence[Change]) -> Plan | None:
@@ -266,8 +251,10 @@ def sent_bytes(found: Estimate) -> int:
     if not plan.zero_stage or plan.world_size == 1:
         return 0
     size, ranks = min(2, LEDGERS[plan.ledger].gradient), plan.world_size
-    reduced = plan.accumulation if plan.zero_stage >= 2 else 1
-    gathered = 2 * plan.accumulation if plan.zero_stage == 3 else 1
+    reduced = (
+        plan.accumulation if plan.zero_stage >= 2 else 1
+    )  # no rank keeps a whole sum between micro-batches
+    gathered = 2 * plan.accumulation if plan.zero_stage == 3 else 1  # in forward and again in backward
     return round((reduced + gathered) * found.trainable * size * (ranks - 1) / ranks)
 
 
@@ -292,7 +279,7 @@ def cheapest(plan: Plan, card) -> tuple[str, int]:
     single = [way for way in verdict.ways if way.plan.world_size == 1]
     way = single[0] if single else verdict.ways[0]
     names = [change.name for change in way.changes]
-    if not single:
+    if not single:  # the first change is the sharding
         return names[0].replace(" on ", "\n"), 4
     if way.same_training:
         return " +\n".join(ABBREVIATED.get(name, name) for name in names), 1

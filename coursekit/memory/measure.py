@@ -1,10 +1,17 @@
 """Where the bytes of a training step go, measured.
 
-Three instruments, each the right one for its question:
+Four instruments, each for its own question:
 
+    held_bytes(tensors)     bytes of tensors, each storage counted once, with what bitsandbytes keeps beside its codes
     saved_tensors(model)    what the graph holds for backward: torch's own hooks, each storage counted once
-    allocations()           every byte that the CPU's allocator gave and took, from torch's profiler
+    allocations()           every allocation and release of the CPU's allocator, from torch's profiler
     measure(...)            a whole step: weights, gradients, states, activations, and the peak of each phase
+
+>>> layer = torch.nn.Linear(8, 8, bias=False)
+>>> with saved_tensors(layer) as saved:
+...     y = layer(torch.ones(2, 8))
+>>> saved.bytes, held_bytes([layer.weight, layer.weight.T])
+(64, 256)
 
 On a GPU the peak is `max_memory_allocated`, reset before each phase. A difference of `memory_allocated` before and
 after is not a peak: it misses everything that came and went in between.
@@ -15,7 +22,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,7 +34,7 @@ PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 
 @dataclass(frozen=True)
 class Saved:
-    """One storage that the graph holds: who saved it first, as which shape."""
+    """One storage that the graph holds: the module that saved it first, and the shape of that tensor."""
 
     module: str
     shape: tuple[int, ...]
@@ -37,6 +44,8 @@ class Saved:
 
 @dataclass
 class SavedTensors:
+    """What a forward pass has saved, in order."""
+
     rows: list[Saved] = field(default_factory=list)
 
     @property
@@ -48,7 +57,7 @@ class SavedTensors:
 def saved_tensors(model: torch.nn.Module, *, weights: bool = False):
     """Collect what a forward pass saves for backward; several views of one storage count once.
 
-    weights   also count the model's parameters, which are there anyway
+    weights   also count the model's parameters, which are in memory anyway
     """
     result, seen, path = SavedTensors(), {}, [""]
     if not weights:
@@ -57,7 +66,7 @@ def saved_tensors(model: torch.nn.Module, *, weights: bool = False):
     def pack(tensor):
         storage = tensor.untyped_storage()
         if storage._cdata not in seen:
-            seen[storage._cdata] = storage  # kept, so that its address is not given to another
+            seen[storage._cdata] = storage  # kept, so that no other storage gets the same address
             result.rows.append(Saved(path[-1], tuple(tensor.shape), tensor.dtype, storage.nbytes()))
         return tensor
 
@@ -68,7 +77,7 @@ def saved_tensors(model: torch.nn.Module, *, weights: bool = False):
     finally:
         for hook in hooks:
             hook.remove()
-        seen.clear()
+        seen.clear()  # the graph keeps its hooks, which would keep every storage
 
 
 def _follow(model, path: list[str]):
@@ -87,14 +96,14 @@ def _follow(model, path: list[str]):
 
 @dataclass
 class Allocations:
-    """Bytes given (positive) and taken (negative) in order, each with the phase it fell into."""
+    """Bytes allocated (positive) and freed (negative), in order, each with its phase."""
 
     events: list[tuple[str, int]] = field(default_factory=list)
 
     def peaks(self, phases: Sequence[str] = ()) -> dict[str, int]:
-        """The highest sum within each phase, over what there was at the start.
+        """The highest sum within each phase, counted from 0 at the start.
 
-        phases   those that are asked for, in their order; one without events is as high as the end of the one before
+        phases   the phases in their order; one without events is as high as the end of the one before
         """
         peaks, last, now = {}, dict.fromkeys(phases, 0), 0
         for phase, nbytes in self.events:
@@ -103,7 +112,10 @@ class Allocations:
             last[phase] = now
         before = 0
         for phase in phases:
-            before = last[phase] if phase in peaks else peaks.setdefault(phase, before)
+            if phase in peaks:
+                before = last[phase]
+            else:
+                peaks[phase] = before
         return peaks
 
     def curve(self, at_least: int = 1) -> list[tuple[str, int]]:
@@ -123,9 +135,9 @@ def allocations(*, scratch: bool = True):
 
     Mark phases in the block with `torch.profiler.record_function(name)`.
 
-    scratch   count also what a product of matrices takes and gives back before it returns. It depends on the processor:
+    scratch   count also what a matrix product allocates and frees before it returns. It depends on the processor:
               nothing in FP32; in BF16 a packed copy where there are BF16 units, copies of both matrices in FP32 where
-              oneDNN emulates them. No GPU has it, and no plan counts it
+              oneDNN emulates them. A GPU has none of it, and no plan counts it
     """
     from torch.profiler import ProfilerActivity, profile
 
@@ -150,7 +162,7 @@ def _events(tree, phase: str, scratch: bool):
 
 
 def _without_scratch(children: list) -> list:
-    """The events below one product, less the pairs in which a block is taken and then given back."""
+    """The events below one product, without the pairs in which a block is allocated and then freed."""
     from torch._C._profiler import _EventType
 
     kept, taken = list(children), {}
@@ -172,25 +184,26 @@ def held_bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(storages.values())
 
 
-def leaves(tensors: Iterable) -> Iterable[torch.Tensor]:
-    """Plain tensors: also those that a 4-bit weight of bitsandbytes keeps beside its codes."""
+def leaves(tensors: Iterable) -> Iterator[torch.Tensor]:
+    """The tensors themselves, and those that a 4-bit weight of bitsandbytes keeps beside its codes."""
     for tensor in tensors:
         if not isinstance(tensor, torch.Tensor):
             continue
         yield tensor
         state = getattr(tensor, "quant_state", None)
-        yield from _quantisation(state) if state is not None else ()
+        if state is not None:
+            yield from _quantisation(state)
 
 
 def _quantisation(state):
     yield from leaves([state.absmax, state.code, state.offset])
-    if state.state2 is not None:
+    if state.state2 is not None:  # double quantisation: the scales are quantised as well
         yield from _quantisation(state.state2)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A training step, in bytes. `peaks`: of each phase, everything included."""
+    """A training step, in bytes. `peaks`: of each phase, with everything that is in memory."""
 
     weights: int
     gradients: int
@@ -217,12 +230,12 @@ def measure(
     autocast=None,
     scratch: bool = True,
 ) -> Measured:
-    """One optimizer step on these micro-batches, after one that is not counted (it makes the optimizer's states).
+    """Measure one optimizer step on these micro-batches, after one that is not counted (it makes the states).
 
     batches   dictionaries of tensors that the model takes; more than one: gradients accumulate
     loss      (model, batch) -> scalar; default: the model's own `.loss`
     autocast  makes a context for the forward pass, for example lambda: torch.autocast("cpu", torch.bfloat16)
-    scratch   on a CPU, count also what a kernel takes for itself while it multiplies; see `allocations`
+    scratch   on a CPU, count also what a kernel allocates for itself while it multiplies; see `allocations`
 
     Changes the weights by two steps. On a GPU the caching allocator's counters are read, and reset.
     """
@@ -241,15 +254,19 @@ def measure(
     return Measured(weights, step.gradients, states, activations, peaks, seconds)
 
 
-def optimizer_tensors(optimizer):
+def optimizer_tensors(optimizer) -> Iterator:
+    """The states of an optimizer, one after the other; some are numbers, some lists of tensors."""
     for state in optimizer.state.values():
         for value in state.values():
-            yield from value if isinstance(value, (list, tuple)) else [value]
+            if isinstance(value, (list, tuple)):
+                yield from value
+            else:
+                yield value
 
 
 @dataclass
 class PhasedStep:
-    """The step that is measured, in its phases."""
+    """One optimizer step that marks its phases."""
 
     model: object
     optimizer: object
@@ -264,20 +281,20 @@ class PhasedStep:
                 loss = self.loss(self.model, batch) / len(self.batches)
             with phase("backward"):
                 loss.backward()
-            del loss
+            del loss  # else its graph lives through the next forward pass
         self.gradients = held_bytes(p.grad for p in self.model.parameters())
         with phase("optimizer"):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def activations(self) -> int:
-        """What one forward pass saves."""
+        """Bytes that one forward pass saves."""
         with saved_tensors(self.model) as saved, self.context():
             self.loss(self.model, self.batches[0])
         return saved.bytes
 
     def resident(self, batches) -> int:
-        """Bytes that are there before the step begins: weights, buffers, states, and the batches."""
+        """Bytes that are in memory before the step begins: weights, buffers, states, and the batches."""
         inputs = [tensor for batch in batches for tensor in batch.values()]
         return held_bytes(
             [*self.model.parameters(), *self.model.buffers(), *optimizer_tensors(self.optimizer), *inputs]
@@ -290,14 +307,14 @@ class PhasedStep:
         return {phase: resident + peaks[phase] for phase in PHASES}
 
     def cuda_peaks(self, resident: int) -> dict[str, int]:
-        """Over what the step finds there: other models of the process, and the workspace of the matrix products."""
+        """Peaks without what was allocated before: other models of the process, the workspace of matrix products."""
         peaks, start = dict.fromkeys(PHASES, 0), torch.cuda.memory_allocated()
 
         @contextmanager
         def phase(name):
             torch.cuda.reset_peak_memory_stats()
             yield
-            torch.cuda.synchronize()
+            torch.cuda.synchronize()  # so that the seconds are those of the kernels too
             peaks[name] = max(peaks[name], resident + torch.cuda.max_memory_allocated() - start)
 
         self.run(phase)

@@ -62,9 +62,6 @@ def unary(
     return tape.record(operation, [x], numel, itemsize, run, saves, out)
 
 
-# ---------------------------------------------------------------- shapes and copies
-
-
 def cast(tape: Tape, x: Shadow, itemsize: int) -> Shadow:
     """`x.to(dtype)`: nothing if it has that size already; saves nothing."""
     if x.itemsize == itemsize:
@@ -125,9 +122,6 @@ def repeat(tape: Tape, x: Shadow, times: int) -> Shadow:
     if times == 1:
         return x
     return unary(tape, "clone", x, times * x.numel, x.itemsize, backward="sum")
-
-
-# ---------------------------------------------------------------- products with weights
 
 
 def embedding(tape: Tape, table: Parameter, tokens: int, width: int) -> Shadow:
@@ -201,9 +195,6 @@ def cast_weight(tape: Tape, weight: Parameter, itemsize: int) -> Parameter | Sha
         copy = unary(tape, "to", weight, weight.numel, itemsize)
         tape.copies[weight.name] = tape.place, copy
     return tape.copies[weight.name][1]
-
-
-# ---------------------------------------------------------------- element by element
 
 
 def add(tape: Tape, a: Shadow, b: Shadow) -> Shadow:
@@ -299,9 +290,6 @@ def dropout(tape: Tape, x: Shadow, probability: float, *, cpu: bool = False) -> 
     return unary(tape, "dropout", x, x.numel, x.itemsize, saves=[mask])
 
 
-# ---------------------------------------------------------------- norms
-
-
 def square_mean(tape: Tape, x: Shadow, rows: int) -> Shadow:
     """One over the root mean square of each row: `rsqrt(x.pow(2).mean(-1))`. Saves x and the result."""
     squares = power(tape, x)
@@ -336,9 +324,6 @@ def layer_norm(tape: Tape, x: Shadow, weight: Parameter, bias: Parameter, rows: 
 
     statistics = tape.tensor(2 * rows, FP32 if autocast else itemsize, "layer_norm")
     return tape.record("layer_norm", [x, weight, bias], numel, itemsize, run, saves=[x, statistics])
-
-
-# ---------------------------------------------------------------- attention
 
 
 def rotary(tape: Tape, x: Shadow, cos: Shadow, sin: Shadow) -> Shadow:
@@ -401,9 +386,6 @@ def matmul(tape: Tape, a: Shadow, b: Shadow, numel: int) -> Shadow:
 def softmax(tape: Tape, x: Shadow, itemsize: int) -> Shadow:
     """In `itemsize` bytes, cast inside the kernel. Saves its result."""
     return tape.save_result(unary(tape, "softmax", x, x.numel, itemsize))
-
-
-# ---------------------------------------------------------------- loss, checkpointing
 
 
 def cross_entropy(tape: Tape, logits: Shadow, rows: int) -> Shadow:

@@ -2,7 +2,7 @@
 
 >>> found = estimate(Plan("llama-3-8b", quantization="nf4", lora_rank=16, sequence=2048))
 >>> found.peak_bytes, found.peak_phase
-(23447662224, 'start of backward')
+(33511867528, 'start of backward')
 
 What stays (weights, gradients, states) is arithmetic on shapes, and exact (`totals`). What comes and goes is played
 through on shadows of tensors (`activations`), so the peak is that of a real step. The sum of all terms would be too
@@ -73,6 +73,7 @@ class Estimate:
 
     def to_dict(self) -> dict:
         """Everything as plain data, for JSON."""
+        # a config or an Architecture has no name, but a family
         plan = asdict(self.plan) | {"model": str(getattr(self.plan.model, "family", self.plan.model))}
         return {
             "plan": plan,
@@ -95,7 +96,10 @@ def estimate(plan: Plan) -> Estimate:
     reject_impossible(plan, a)
     whole = totals(plan, a)
     phases = highest(resident(plan, whole), played(plan, a), a.layers, gradient_ranks(plan))
-    for phase, terms in phases.items():
+    for (
+        phase,
+        terms,
+    ) in phases.items():  # the same buffers throughout a phase, so its highest point stays where it is
         for name, nbytes in collective_buffers(plan, whole, phase).items():
             terms[name] += nbytes
     phases[OPTIMIZER_STEP] = optimizer_step(plan, whole)
@@ -130,27 +134,22 @@ def model_of(plan: Plan, a: Architecture) -> activations.Model:
     """The model of shadows that computes as `plan` says."""
     ledger, lora = LEDGERS[plan.ledger], bool(plan.lora_rank)
     quantised = plan.quantization is not None
+    weight = 4 if quantised and plan.prepared else ledger.weight
+    targets = tuple(target_names(plan, a)) if lora else ()
     return activations.Model(
         a,
         plan.batch,
         plan.sequence,
-        activations.Numerics(
-            weight=4 if quantised and plan.prepared else ledger.weight,
-            autocast=ledger.autocast,
-            gradient=0 if lora else ledger.gradient,
-        ),
+        activations.Numerics(weight, ledger.autocast, gradient=0 if lora else ledger.gradient),
         activations.Lora(
-            plan.lora_rank,
-            tuple(target_names(plan, a)) if lora else (),
-            plan.lora_dropout,
-            quantised=quantised,
-            whole=ledger.weight,
+            plan.lora_rank, targets, plan.lora_dropout, quantised=quantised, whole=ledger.weight
         ),
         attention=plan.attention,
         checkpointing=plan.checkpointing,
         padded=plan.padded,
         trainable=not lora,
         cpu=plan.device == "cpu",
+        # a checkpointed block passes gradients on only if its input wants one, and the frozen embedding's does not
         input_gradients=lora and plan.checkpointing,
     )
 
@@ -166,7 +165,7 @@ def timeline(plan: Plan, at_least: int = 1) -> list[tuple[str, str, dict[str, in
     for phase, place, _, category, nbytes in events_of(plan, model_of(plan, a), a.layers):
         now.add(category, nbytes)
         if abs(now.total(ranks) - total) < at_least:
-            continue  # also where bytes only change their category
+            continue  # too small, or only a change of category
         total = now.total(ranks)
         terms = now.held(ranks)
         buffers = collective_buffers(plan, whole, START_OF_BACKWARD if phase == "backward" else FORWARD)

@@ -1,18 +1,24 @@
 """A shadow of autograd: tensors that have a size and no content, and a tape that notes when their bytes come and go.
 
-The peak of a training step is decided by lifetimes. A result lives as long as a variable of the forward pass, or a node
-of the graph, holds it; a gradient until it has been passed on. So the planner runs the forward and the backward pass of
-a model on shadows. Python counts their references as it counts those of tensors, and every birth and death is an event:
+Lifetimes decide the peak of a training step. A result lives as long as a variable of the forward pass, or a node of the
+graph, holds it; a gradient lives until it has been passed on. So the planner runs the forward and the backward pass of
+a model on shadows. Python counts their references as it counts those of tensors; the tape notes what comes and goes:
 
-    tape = Tape()
-    x = tape.tensor(1000, itemsize=4)           # +4,000 bytes
-    y = tape.record([x], 1000, 4, saves=[x])    # +4,000 bytes; the node of y holds x
-    del x                                       # nothing: x is saved for backward
-    tape.backward(y, ...)                       # the node runs, and x goes
+>>> tape = Tape()
+>>> x = tape.require_grad(tape.tensor(1000, itemsize=4))      # 4,000 bytes
+>>> def run(gradient):                                        # the backward of silu makes one gradient
+...     return [Gradient(tape.new(4000, "silu"), itemsize=4)]
+>>> y = tape.record("silu", [x], 1000, 4, run, saves=[x])     # 4,000 more; the node of y holds x
+>>> del x                                                     # frees nothing: x is saved for backward
+>>> sum(event.bytes for event in tape.events)
+8000
+>>> tape.backward(y, Gradient(tape.new(4000, "loss"), itemsize=4))   # the node runs, and x is freed
+>>> sum(event.bytes for event in tape.events)
+4000
 
-The engine follows torch's: nodes run in reverse order of creation, what a node saved goes when it has run, a second
-gradient for the same result is added in place where the buffer is nobody else's. No torch here, and no numbers: only
-sizes. `operations` says what each operation saves.
+The engine follows torch's: nodes run in reverse order of creation, and release what they saved when they have run. A
+second gradient for the same result is added in place if no other node holds the buffer. What it leaves out: numbers,
+there are only sizes. `operations` says what each operation saves.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ ACTIVATIONS, TEMPORARY, GRADIENTS, GATHERED = "activations", "temporary", "gradi
 
 
 class Event(NamedTuple):
-    """`bytes` of a category came (or went, if negative) while `place` was running."""
+    """`bytes` of a category were allocated (freed, if negative) while `place` was running."""
 
     phase: str
     place: str  # "embedding", "layer 0", "head", "loss", ...
@@ -36,17 +42,18 @@ class Event(NamedTuple):
 
 
 class Storage:
-    """Some bytes of memory. They are given back when nothing refers to them any more."""
+    """Some bytes of memory. They are freed when nothing refers to them any more."""
 
     __slots__ = ("bytes", "category", "holders", "operation", "tape")
 
     def __init__(self, tape: Tape, nbytes: int, operation: str, category: str = TEMPORARY):
-        self.tape, self.bytes, self.operation, self.category = tape, nbytes, operation, category
+        self.tape, self.bytes = tape, nbytes
+        self.operation, self.category = operation, category
         self.holders = 0  # gradients that wait with it in a node, and nodes that save it
         tape.note(operation, category, nbytes)
 
     def become(self, category: str) -> None:
-        """The same bytes now serve another purpose: a temporary result that a node saves is an activation."""
+        """Change the purpose of the same bytes: a temporary result that a node saves is an activation."""
         if category != self.category:
             self.tape.note(self.operation, self.category, -self.bytes)
             self.tape.note(self.operation, category, self.bytes)
@@ -58,7 +65,7 @@ class Storage:
 
 @dataclass(slots=True)
 class Gradient:
-    """A gradient on its way. A view keeps its base alive, so nothing may be added to it in place."""
+    """A gradient that is being passed on. A view keeps its base alive, so nothing may be added to it in place."""
 
     storage: Storage
     itemsize: int
@@ -69,7 +76,7 @@ class Gradient:
 
     @property
     def sole(self) -> bool:
-        """Whether another may be added to it in place: it is no view, and waits nowhere else."""
+        """Whether another may be added to it in place: it is not a view, and no other node holds it."""
         return not self.view and self.storage.holders == 1
 
 
@@ -89,16 +96,17 @@ class Parameter:
     grad: Storage | None = None
 
     def accumulate(self, tape: Tape, new: Gradient) -> None:
-        """torch's AccumulateGrad: waits for the gradients of all uses of the weight (a tied one has two), then takes
-        their sum as it is, or adds it to what an earlier micro-batch left."""
-        tape.arriving[self.name] = total = added(tape, tape.arriving.get(self.name), new)
+        """Wait for the gradients of all uses of the weight (a tied one has two), then keep their sum, or add it to what
+        an earlier micro-batch left. This is torch's AccumulateGrad."""
+        total = added(tape, tape.arriving.get(self.name), new)
+        tape.arriving[self.name] = total
         tape.uses[self.name] -= 1
         if tape.uses[self.name]:
             return
         del tape.arriving[self.name]
         total.storage.holders -= 1
         if tape.accumulates:
-            return
+            return  # the sum is in the gradient that exists already, and this one is freed
         if self.grad is None and total.storage.bytes == self.grad_bytes:
             self.grad = total.storage
             self.grad.become(GRADIENTS)
@@ -107,7 +115,8 @@ class Parameter:
 
 
 def added(tape: Tape, old: Gradient | None, new: Gradient) -> Gradient:
-    """torch's InputBuffer: a second gradient is added in place, unless the first is a view or waits elsewhere too."""
+    """The sum of two gradients. Like torch's InputBuffer it adds in place, unless the first is a view or is held
+    elsewhere too."""
     if old is None:
         return new
     new.storage.holders -= 1
@@ -121,8 +130,8 @@ def added(tape: Tape, old: Gradient | None, new: Gradient) -> Gradient:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One operation of the graph. `run` maps the gradient of its result to those of its inputs, None where there is
-    none to pass."""
+    """One operation of the graph. `run` maps the gradient of its result to those of its inputs, None for an input that
+    wants none."""
 
     inputs: list
     saved: list[Storage]
@@ -130,7 +139,7 @@ class Node:
     place: str
     operation: str
     gradient: Gradient | None = None
-    waits: list | None = None  # of a node with several results: their gradients, which are not added up
+    waits: list | None = None  # the gradients of a node with several results, which are not added up
 
     def accumulate(self, tape: Tape, new: Gradient) -> None:
         if self.waits is None or self.gradient is None:
@@ -141,7 +150,7 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Shadow:
-    """A tensor without content. `node` made it; None if no gradient is wanted."""
+    """A tensor without content. `node` is the operation that made it; None if no gradient is wanted."""
 
     storage: Storage
     numel: int
@@ -153,9 +162,6 @@ class Shadow:
     def requires_grad(self) -> bool:
         return self.node is not None
 
-    def alias(self) -> Shadow:
-        return Shadow(self.storage, self.numel, self.itemsize, self.node, self.view)
-
 
 class Tape:
     """Notes the events of one forward and backward pass, and keeps the graph between them.
@@ -166,14 +172,13 @@ class Tape:
     def __init__(self):
         self.events: list[Event] = []
         self.nodes: list[Node] = []
-        self.phase, self.place, self.grad = "forward", "", True
+        self.phase, self.place = "forward", ""
+        self.grad = True
         self.saves = 0  # how often something was saved, to know when recomputing may stop
         self.stop_after: int | None = None
         self.uses: Counter[str] = Counter()  # of each weight, gradients yet to come
         self.arriving: dict[str, Gradient] = {}  # the sum of those that came
-        self.accumulates = (
-            False  # earlier micro-batches have left their gradients, which are counted elsewhere
-        )
+        self.accumulates = False  # whether earlier micro-batches left gradients, which are counted elsewhere
         self.cache: list[tuple[str, Storage]] = []  # (place, keys or values), until the forward pass is over
         self.copies: dict[str, tuple[str, Shadow]] = {}  # weights in 16 bits: autocast keeps them as long
 
@@ -187,12 +192,14 @@ class Tape:
         return Storage(self, nbytes, operation)
 
     def tensor(self, numel: int, itemsize: int, operation: str = "input") -> Shadow:
-        """A result that no gradient reaches."""
+        """Make a tensor that no gradient reaches."""
         return Shadow(self.new(numel * itemsize, operation), numel, itemsize)
 
     def record(self, operation, inputs, numel, itemsize, run, saves=(), out: Storage | None = None):
         """The result of an operation, with its node if one of the inputs wants a gradient.
 
+        numel, itemsize   of the result
+        run     the backward: gradient of the result -> gradients of the inputs
         saves   shadows that the node holds until it has run
         out     storage of the result if it takes no new memory (a view, a sum in place)
         """
@@ -206,7 +213,7 @@ class Tape:
         return Shadow(storage, numel, itemsize, node, out is not None)
 
     def edge(self, value):
-        """Where the gradient of an input goes: to the node that made it, to the weight itself, or nowhere."""
+        """Find where the gradient of an input goes: to the node that made it, to the weight itself, or nowhere."""
         if not isinstance(value, Parameter):
             return value.node
         if not value.requires_grad:
@@ -222,13 +229,13 @@ class Tape:
         return [value.storage for value in values]
 
     def save_result(self, result: Shadow) -> Shadow:
-        """The node of an operation also holds its result, as softmax does."""
+        """Let the node of an operation also hold its result, as softmax does."""
         if result.node is not None:
             result.node.saved += self.save([result])
         return result
 
     def require_grad(self, x: Shadow) -> Shadow:
-        """The same values, with gradients wanted from here on: nothing below is trained, but something above is."""
+        """Want gradients of the same values from here on: nothing below is trained, but something above is."""
         size = x.numel * x.itemsize
 
         def run(gradient):  # a leaf keeps a copy of a gradient that others hold too
@@ -240,18 +247,19 @@ class Tape:
         return Shadow(x.storage, x.numel, x.itemsize, node, x.view)
 
     def end_forward(self) -> None:
-        """The model has returned: its cache is gone, and autocast's copies, but for what backward needs."""
-        kept, self.cache, self.copies = [*self.cache, *self.copies.values()], [], {}
+        """Release the model's cache and autocast's copies, except what backward needs."""
+        kept = [*self.cache, *self.copies.values()]
+        self.cache, self.copies = [], {}
         while kept:
-            self.place = kept[0][0]  # each goes where it came from, so that a block's events are its own
+            self.place = kept[0][0]  # freed where it was made, so that the net change of a block is complete
             kept.pop(0)
         self.phase = "backward"
 
     def backward(self, result: Shadow, gradient: Gradient, down_to: int = 0) -> None:
-        """Run the nodes made since the tape had `down_to` of them, the last one first."""
+        """Run the nodes that were made since the tape had `down_to` of them, the last one first."""
         gradient.storage.holders += 1
         result.node.accumulate(self, gradient)
-        del gradient, result
+        del gradient, result  # else this frame would hold them until the last node has run
         while len(self.nodes) > down_to:
             self._run(self.nodes.pop())
 
@@ -267,7 +275,7 @@ class Tape:
             if gradient is not None:
                 gradient.storage.holders += 1
         for target in node.inputs if passed else ():
-            gradient = passed.pop(0)
+            gradient = passed.pop(0)  # popped, so that it is freed as soon as its target has added it up
             if gradient is not None and target is not None:
                 target.accumulate(self, gradient)
             elif gradient is not None:

@@ -56,18 +56,18 @@ def totals(plan: Plan, a: architecture.Architecture) -> Totals:
     ledger, optimizer, lora = LEDGERS[plan.ledger], OPTIMIZERS[plan.optimizer], bool(plan.lora_rank)
     shapes = trained_shapes(plan, a)
     trained = sum(number * prod(shape) for shape, number in shapes.items())
-    state_size = ADAPTER if lora else ledger.state
+    state_size = ADAPTER if lora else ledger.state  # states have the precision of what is trained
     block = ledger.weight * sum(weight.numel for weight in architecture.layer_weights(a, a.layers - 1))
     return Totals(
         trained=trained,
         weights=base_bytes(plan, a) + (ADAPTER * trained if lora else 0) + 4 * a.rotary,
-        master=0 if lora else ledger.master * trained,
+        master=0 if lora else ledger.master * trained,  # adapters are in FP32 already
         states=sum(number * optimizer.state_bytes(shape, state_size) for shape, number in shapes.items()),
         gradients=(ADAPTER if lora else ledger.gradient) * trained,
         gradient_copy=0 if lora else ledger.gradient_copy * trained,
         step=step_bytes(plan, a, trained),
         gathered=min(2, a.layers) * block,
-        block_gradients=0 if lora else block,
+        block_gradients=0 if lora else block,  # those of adapters are too small to count
     )
 
 
@@ -76,7 +76,7 @@ def base_bytes(plan: Plan, a: architecture.Architecture) -> int:
     size, double = LEDGERS[plan.ledger].weight, plan.double_quantization
     if plan.quantization is None:
         return size * architecture.parameter_count(a)
-    codes = 0
+    codes = 0  # bytes of the replaced weights
     rest = architecture.parameter_count(a)  # elements that Linear4bit does not replace
     for first, number in architecture.kinds(a):
         for linear in architecture.linear_layers(a, first):
@@ -96,9 +96,6 @@ def step_bytes(plan: Plan, a: architecture.Architecture, trained: int) -> int:
     return own if lora else own + ledger.step_copy * trained
 
 
-# ---------------------------------------------------------------- what is trained
-
-
 def trained_shapes(plan: Plan, a: architecture.Architecture) -> Mapping[tuple[int, ...], int]:
     """shape -> how many trained weights have it."""
     if not plan.lora_rank:
@@ -115,7 +112,9 @@ def trained_in_order(plan: Plan, a: architecture.Architecture) -> Iterator[int]:
     if not plan.lora_rank:
         yield from (weight.numel for weight in architecture.before_blocks(a))
     for first, number in architecture.pattern(a):
-        yield from [prod(shape) for shape in trained_of_block(plan, a, first)] * number
+        yield from [
+            prod(shape) for shape in trained_of_block(plan, a, first)
+        ] * number  # blocks of a run are equal
     if not plan.lora_rank:
         yield from (weight.numel for weight in architecture.after_blocks(a))
 
@@ -138,9 +137,6 @@ def target_names(plan: Plan, a: architecture.Architecture) -> list[str]:
     if plan.lora_targets == "all-linear":
         return list(dict.fromkeys(names))
     return list(plan.lora_targets)
-
-
-# ---------------------------------------------------------------- the share of a rank
 
 
 def share(plan: Plan, nbytes: int, stage: int) -> int:
@@ -178,7 +174,7 @@ def resident(plan: Plan, whole: Totals) -> dict[str, int]:
 def standing_gradients(plan: Plan, whole: Totals) -> int:
     """Bytes that earlier micro-batches have left, and of the second copy that the ledger keeps."""
     if not gradient_ranks(plan):
-        return 0
+        return 0  # they are on the host
     earlier = whole.gradients if plan.accumulation > 1 else 0
     return share(plan, earlier + whole.gradient_copy, 2)
 
@@ -188,7 +184,7 @@ def collective_buffers(plan: Plan, whole: Totals, phase: str) -> dict[str, int]:
     stage 3 also the gathered weights."""
     found: dict[str, int] = {}
     if phase == OPTIMIZER_STEP or plan.world_size == 1:
-        return found
+        return found  # each rank updates its own share; one rank exchanges nothing
     if plan.zero_stage == 3:
         found[GATHERED] = whole.gathered
     if plan.zero_stage >= 2 and phase != FORWARD:
@@ -201,7 +197,7 @@ def optimizer_step(plan: Plan, whole: Totals) -> dict[str, int]:
     held = dict.fromkeys(CATEGORIES, 0) | resident(plan, whole)
     held[TEMPORARY] = share(plan, whole.step, 1)
     held[GRADIENTS] = 0
-    if gradient_ranks(plan):
+    if gradient_ranks(plan):  # otherwise the host has them
         held[GRADIENTS] = share(plan, whole.gradients + whole.gradient_copy, 2)
     return held
 

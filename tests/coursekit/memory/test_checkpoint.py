@@ -199,9 +199,9 @@ def test_trained_are_those_that_want_a_gradient():
     [
         (F.gelu, torch.ones(2), "block must be an nn.Module.*builtin_function"),
         (lambda x: x, torch.ones(2), "block must be an nn.Module.*function"),
-        (nn.Identity(), torch.ones(2, dtype=torch.long), "tensor of floating point; got torch.int64"),
-        (nn.Identity(), [1.0], "tensor of floating point; got list"),
-        (nn.Identity(), None, "tensor of floating point; got NoneType"),
+        (nn.Identity(), torch.ones(2, dtype=torch.long), "floating-point tensor; got torch.int64"),
+        (nn.Identity(), [1.0], "floating-point tensor; got list"),
+        (nn.Identity(), None, "floating-point tensor; got NoneType"),
     ],
 )
 def test_what_cannot_be_checkpointed_is_refused_in_words(block, x, says):

@@ -35,8 +35,8 @@ FIELDS = {  # what is changed, and what is said
     "experts missing": (MIXTRAL, {"num_local_experts": None}, "this mixtral config lacks 'num_experts'"),
     "model_type a list": (LLAMA, {"model_type": ["llama"]}, r"model_type=\['llama'\]"),
     "model_type an object": (LLAMA, {"model_type": {"a": 1}}, "model_type={'a': 1}"),
-    "model_type null": (LLAMA, {"model_type": None}, "knows the families .* model_type=None"),
-    "model_type unknown": (LLAMA, {"model_type": "bert"}, "model_type='bert'. If it is built like one of these"),
+    "model_type null": (LLAMA, {"model_type": None}, "model_type=None is not a family that the planner knows"),
+    "model_type unknown": (LLAMA, {"model_type": "bert"}, "model_type='bert' is not a family.*If the model is built like one of these"),
     "mlp_only_layers a number": (QWEN_MOE, {"mlp_only_layers": 3}, "must be a list of layers, each from 0 to 47; .* 3"),
     "mlp_only_layers text": (QWEN_MOE, {"mlp_only_layers": "abc"}, "must be a list of layers.* says 'abc'"),
     "mlp_only_layers of text": (QWEN_MOE, {"mlp_only_layers": ["a"]}, "must be a list of layers"),
@@ -142,13 +142,15 @@ def test_a_name_that_is_no_text_is_printed(tmp_path):
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "~nobody-of-that-name/config.json", "\udcff"])
 def test_a_name_that_no_file_can_have_is_an_unknown_model(name):
-    with pytest.raises(UnknownModel, match=r"no model .* and no such file"):
+    with pytest.raises(UnknownModel, match=r"is not a preset, and there is no such file"):
         architecture_of(name)
 
 
 @pytest.mark.parametrize("model", [None, 5, [1], b"gpt2", object(), dict])
 def test_what_is_no_model_at_all_is_refused(model):
-    with pytest.raises(UnknownModel, match=r"a model is a preset, a config\.json, its folder, a config or"):
+    with pytest.raises(
+        UnknownModel, match=r"a model must be a preset, a config\.json, its folder, a config or"
+    ):
         architecture_of(model)
 
 

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coursekit.memory.architecture import architecture_of
-from coursekit.memory.fragmentation import MIB, CachingAllocator, moves, replay, rounded, segment_bytes
+from coursekit.memory.fragmentation import CachingAllocator, moves, replay, rounded, segment_bytes
 from coursekit.memory.plan import Plan
 from coursekit.memory.planner import estimate
 from coursekit.memory.tape import Event
 from coursekit.memory.totals import resident, totals
+from coursekit.units import MiB
 
 BOTH = pytest.mark.parametrize("expandable", [False, True], ids=["segments", "expandable"])
-SIZES = st.one_of(st.integers(1, 5000), st.integers(1, 2 * MIB), st.integers(1, 40 * MIB))
+SIZES = st.one_of(st.integers(1, 5000), st.integers(1, 2 * MiB), st.integers(1, 40 * MiB))
 TRAFFIC = st.lists(st.one_of(SIZES, st.integers(-50, -1)), max_size=60)  # below 0: release one that is held
 
 
@@ -90,21 +91,21 @@ def test_one_growing_segment_reserves_little_more_than_the_highest_end(traffic):
             highest = max(highest, held[-1].start + held[-1].size)
         elif held:
             allocator.release(held.pop(move % len(held)))
-    assert highest <= allocator.reserved <= rounded(highest, 2 * MIB) and len(allocator.segments) <= 1
+    assert highest <= allocator.reserved <= rounded(highest, 2 * MiB) and len(allocator.segments) <= 1
 
 
 @pytest.mark.parametrize(
     ("asked", "block", "segment"),
     [
-        (1, 512, 2 * MIB),
-        (512, 512, 2 * MIB),
-        (513, 1024, 2 * MIB),
-        (MIB, MIB, 2 * MIB),
-        (MIB + 1, MIB + 512, 20 * MIB),
-        (10 * MIB - 1, 10 * MIB, 10 * MIB),
-        (10 * MIB, 10 * MIB, 10 * MIB),
-        (11 * MIB + 1, 12 * MIB, 12 * MIB),  # the rest is 512 bytes short of more than 1 MiB: not split off
-        (11 * MIB - 512, 11 * MIB - 512, 12 * MIB),
+        (1, 512, 2 * MiB),
+        (512, 512, 2 * MiB),
+        (513, 1024, 2 * MiB),
+        (MiB, MiB, 2 * MiB),
+        (MiB + 1, MiB + 512, 20 * MiB),
+        (10 * MiB - 1, 10 * MiB, 10 * MiB),
+        (10 * MiB, 10 * MiB, 10 * MiB),
+        (11 * MiB + 1, 12 * MiB, 12 * MiB),  # the rest is 512 bytes short of more than 1 MiB: not split off
+        (11 * MiB - 512, 11 * MiB - 512, 12 * MiB),
     ],
 )
 def test_sizes_are_those_of_pytorch(asked, block, segment):
@@ -123,16 +124,16 @@ def test_neighbours_are_joined_whichever_goes_first():
             allocator.release(blocks[which])
         free, last = allocator.segments[0]
         assert free.free and free.size == 3 * 512 * 1024 and last is blocks[3]
-        assert allocator.allocate(MIB).start == 0 and allocator.reserved == 2 * MIB
+        assert allocator.allocate(MiB).start == 0 and allocator.reserved == 2 * MiB
 
 
 def test_blocks_of_two_segments_are_not_joined():
     """Two free blocks of 20 MiB do not hold one of 40; a segment that grows does."""
-    for expandable, reserved in ((False, 80 * MIB), (True, 40 * MIB)):
+    for expandable, reserved in ((False, 80 * MiB), (True, 40 * MiB)):
         allocator = CachingAllocator(expandable=expandable)
-        for block in [allocator.allocate(20 * MIB) for _ in range(2)]:
+        for block in [allocator.allocate(20 * MiB) for _ in range(2)]:
             allocator.release(block)
-        allocator.allocate(40 * MIB)
+        allocator.allocate(40 * MiB)
         assert allocator.reserved == reserved
 
 
@@ -140,9 +141,9 @@ def test_a_rest_below_512_is_not_split_off():
     allocator = CachingAllocator()
     block = allocator.allocate(1000)
     assert block.size == 1024
-    assert [b.size for b in allocator.segments[0]] == [1024, 2 * MIB - 1024]
-    allocator.allocate(2 * MIB - 1024 - MIB)  # both small, and the segment is full to the last byte
-    allocator.allocate(MIB)
+    assert [b.size for b in allocator.segments[0]] == [1024, 2 * MiB - 1024]
+    allocator.allocate(2 * MiB - 1024 - MiB)  # both small, and the segment is full to the last byte
+    allocator.allocate(MiB)
     assert len(allocator.segments) == 1 and not any(b.free for b in allocator.segments[0])
 
 
@@ -156,7 +157,7 @@ def test_the_smallest_block_that_is_large_enough_is_taken():
 
 def test_small_and_large_requests_do_not_share_a_segment():
     allocator = CachingAllocator()
-    allocator.allocate(2 * MIB)
+    allocator.allocate(2 * MiB)
     allocator.allocate(512)
     assert len(allocator.segments) == 2
 

@@ -1,7 +1,6 @@
 """The planner's arithmetic against published figures and its own laws; `test_planner_measured` and
 `test_planner_tracked` hold its peaks against torch."""
 
-import doctest
 import json
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coursekit.memory import planner
 from coursekit.memory.architecture import (
     architecture_of,
     from_config,
@@ -121,10 +119,6 @@ def test_figures_of_an_estimate_hang_together():
     assert found.peak_bytes == sum(found.at_peak.values()) == found.peaks[found.peak_phase]
     assert found.parameters == found.trainable == parameter_count(architecture_of("llama-3.2-1b"))
     assert min(min(terms.values()) for terms in found.phases.values()) >= 0
-
-
-def test_examples():
-    assert doctest.testmod(planner).failed == 0
 
 
 def test_an_estimate_is_plain_data():
