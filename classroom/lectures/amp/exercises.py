@@ -143,12 +143,6 @@ def _(gradients):
     return 2.0 ** math.floor(math.log2(FP16_MAX / max(*gradients, 1e-9)))
 
 
-@largest_safe_scale.mistake("not a power of two")
-def _(gradients):
-    """65,504 divided by the largest fits, but multiplying by it rounds the digits. Take the power of two below."""
-    return FP16_MAX / _largest(gradients)
-
-
 # ---------------------------------------------------------------- bytes_held
 
 bytes_held = Exercise(
@@ -208,12 +202,6 @@ def _(parameters, recipe):
 def _(parameters, recipe):
     """Autocast casts for each operation; the weights that stay are FP32, like gradients and Adam's states."""
     return parameters * (PER_PARAMETER | {"autocast": 14})[recipe]
-
-
-@bytes_held.mistake("autocast keeps everything in 16 bits")
-def _(parameters, recipe):
-    """Under autocast the tensors that stay are FP32: count 4 bytes per number."""
-    return parameters * (PER_PARAMETER | {"autocast": 8})[recipe]
 
 
 @bytes_held.mistake("masters forgotten")

@@ -54,12 +54,6 @@ def _(x, step):
     return math.copysign(math.floor(abs(x) / step + 0.5) * step, x)
 
 
-@round_to_grid.mistake("truncated")
-def _(x, step):
-    """`int(...)` cuts the fraction off: 1.75 becomes 1. Round to the nearest multiple."""
-    return int(x / step) * step
-
-
 @round_to_grid.mistake("always down")
 def _(x, step):
     """`//` and `floor` go to the multiple below, even when the one above is nearer."""
@@ -101,10 +95,10 @@ def _():
         yield Case((code,), struct.unpack("<e", struct.pack("<H", code))[0], words)
 
 
-def _decode(code, subnormal_exponent=-14, hidden_bit=1, specials=True, negative_zero=True) -> float:
+def _decode(code, subnormal_exponent=-14, specials=True, negative_zero=True) -> float:
     """decode_fp16 with one wrong part. subnormal_exponent None: field 0 is read like the others."""
     negative, field, mantissa = code >> 15, (code >> 10) & 31, code & 1023
-    value = (hidden_bit + mantissa / 1024) * 2.0 ** (field - 15)
+    value = (1 + mantissa / 1024) * 2.0 ** (field - 15)
     if field == 0 and subnormal_exponent is not None:
         value = mantissa / 1024 * 2.0**subnormal_exponent
     if field == 31 and specials:
@@ -136,12 +130,6 @@ def _(code):
 def _(code):
     """Code 0x8000 is -0.0: the sign bit counts for zero too. `-value` keeps it, `0 * -1` in integers does not."""
     return _decode(code, negative_zero=False)
-
-
-@decode_fp16.mistake("no hidden bit")
-def _(code):
-    """A normal number is 1 + mantissa/1024, not mantissa/1024: the leading 1 is not stored."""
-    return _decode(code, hidden_bit=0)
 
 
 # ---------------------------------------------------------------- float_limits
@@ -544,12 +532,6 @@ def _encode(x, rounding=round, smallest=0.0, top=0x7E, carry=True) -> int:
 def _(x):
     """Every number went to the code towards zero; it must go to the nearest."""
     return _encode(x, rounding=math.floor)
-
-
-@encode_e4m3.mistake("ties away from zero")
-def _(x):
-    """Only the ties are wrong: they go to the even code, not always to the larger."""
-    return _encode(x, rounding=lambda steps: math.floor(steps + 0.5))
 
 
 @encode_e4m3.mistake("subnormals flushed to zero")
