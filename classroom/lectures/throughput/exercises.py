@@ -87,7 +87,7 @@ position_ids = Exercise(
         "What does one text of length n contribute? The numbers from 0 to n - 1.",
         "`[position for length in lengths for position in range(length)]`.",
     ),
-    praise="This is what transformers' DataCollatorWithFlattening hands to the model.",
+    praise="transformers' DataCollatorWithFlattening gives the model the same positions.",
 )
 
 PACKED = ([3, 2], [1, 1, 1], [4], [2, 1, 3], [1, 4, 2])
@@ -176,7 +176,7 @@ def _(flops, moved, peak, bandwidth):
 
 @roofline.mistake("the two names swapped")
 def _(flops, moved, peak, bandwidth):
-    """Memory-bound is what *waits for memory*: the memory's limit is the lower one. Then say "memory"."""
+    """An operation whose lower limit is the memory's *waits for memory*: the answer is "memory"."""
     tflops, name = _under_roof(flops / moved * bandwidth / 1000, peak)
     return tflops, "compute" if name == "memory" else "memory"
 
@@ -362,7 +362,7 @@ def _(*run):
 
 @mfu.mistake("trained parameters only")
 def _(*run):
-    """The frozen ones compute too: forward, and backward for the gradient that passes through them."""
+    """Frozen parameters are multiplied with too: forward, and backward for the gradient that passes through them."""
     return _mfu(*run, each_frozen=0)
 
 
@@ -576,7 +576,7 @@ train = Exercise(
     minutes=10,
     answer=Fields(read_after_steps=Exact(), losses=Close(1e-6, 1e-9, show=show_short)),
     hints=(
-        "Keeping a tensor in a list costs no waiting. Only its *value* does: `.item()`, `float()`, `print`, `if`.",
+        "Keeping a tensor in a list does not wait. Reading its *value* does: `.item()`, `float()`, `print`, `if`.",
         "Two lists: losses that are numbers already, and tensors still waiting. Empty the second every so many steps.",
         "After `every` steps, and after the last one: `losses += torch.stack(waiting).tolist()` and `waiting = []`.",
     ),
@@ -789,8 +789,8 @@ def _(lengths, row_length):
 
 @pack.mistake("sorted, and gaps left empty")
 def _(lengths, row_length):
-    """Begin with the *longest*, and look through *all* rows from the first on. Shortest first, or only the last row
-    tried, need the same number of rows: too many.
+    """Begin with the *longest*, and look through *all* rows from the first on. Beginning with the shortest, or trying
+    only the last row, needs the same number of rows: too many.
     """
     return _first_fit(lengths, row_length, _by_length(lengths)[::-1], last_row_only=True)
 
@@ -816,11 +816,11 @@ block_flops = Exercise(
     hints=(
         "Nine products: q, k, v, o; queries times keys; probabilities times values; gate, up, down.",
         "Seven of them are linear layers. The other two cost `2 * batch * tokens**2 * hidden` each, "
-        "however many heads share it.",
+        "whatever the number of heads.",
         "Weights: `2 * hidden**2 + 2 * hidden * kv_width + 3 * hidden * inner`, times "
         "`2 * batch * tokens`; plus attention. Backward is twice forward.",
     ),
-    praise="FlopCounterMode says the same of transformers' LlamaDecoderLayer.",
+    praise="torch's FlopCounterMode counts the same in transformers' LlamaDecoderLayer.",
 )
 
 
