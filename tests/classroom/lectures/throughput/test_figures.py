@@ -3,6 +3,7 @@
 import pytest
 
 from classroom.drawing.style import picture
+from classroom.lectures.throughput import experiments
 from classroom.lectures.throughput import figures as draw
 from coursekit.throughput.batching import Waste
 from coursekit.throughput.flame import Frame
@@ -22,6 +23,7 @@ COUNTS = {
     "full": Flops((Part("projections", 10**9, 2 * 10**9), Part("head", 10**9, 10**9))),
     "checkpointed": Flops((Part("projections", 10**9, 2 * 10**9, 10**9), Part("head", 10**9, 10**9))),
 }
+QUEUES = {read_loss: experiments.launch_queue(read_loss) for read_loss in (False, True)}
 FIGURES = {
     "waste_bars": lambda: draw.waste_bars(WASTES),
     "packed_row": lambda: draw.packed_row([5, 3, 2], 12),
@@ -30,19 +32,22 @@ FIGURES = {
     "speed_bars": lambda: draw.speed_bars(TIMINGS, tokens=100),
     "speed_bars in ms": lambda: draw.speed_bars(TIMINGS),
     "flops_bars": lambda: draw.flops_bars(COUNTS),
+    "launch_timeline": lambda: draw.launch_timeline(QUEUES),
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_described_and_the_same_twice(name):
+    """`picture` refuses a colour that is not of the palette."""
     first, second = (picture(FIGURES[name]()) for _ in range(2))
     assert first.svg == second.svg and len(first.alt) > 40
 
 
 def test_bars_of_waste_add_up_to_the_slots():
+    """Text and padding are the two parts of the slots."""
     ax = draw.waste_bars(WASTES).axes[0]
-    text, filler = ([bar.get_width() for bar in bars] for bars in ax.containers)
-    assert text == [60, 60] and filler == [40, 4]
+    text, padding = ([bar.get_width() for bar in bars] for bars in ax.containers)
+    assert text == [60, 60] and padding == [40, 4]
     assert "padded 40.0%, packed 6.2%" in draw.waste_bars(WASTES).get_label()
 
 
@@ -56,7 +61,7 @@ def test_the_roof_is_drawn_where_it_is():
     line = next(line for line in figure.axes[0].lines if line.get_label() == "roof")
     x, y = line.get_data()
     assert y == pytest.approx([min(100, 10 * i) for i in x])
-    assert "ridge at 10 FLOPs a byte" in figure.get_label()
+    assert "ridge at 10 FLOPs per byte" in figure.get_label()
     assert "decode: 80% of the roof, bound by memory" in [
         t.get_text() for t in figure.axes[0].get_legend().texts
     ]
@@ -81,3 +86,12 @@ def test_flops_add_up():
     assert "full 5, checkpointed 6" in draw.flops_bars(COUNTS).get_label()
     ax = draw.flops_bars(COUNTS).axes[0]
     assert sum(bar.get_width() for bars in ax.containers for bar in bars) == 11
+
+
+def test_a_queue_is_drawn_box_by_box():
+    """One box per step of Python, one per kernel of the GPU, where the toy put them."""
+    figure = draw.launch_timeline(QUEUES)
+    for ax, (python, gpu) in zip(figure.axes, QUEUES.values(), strict=True):
+        drawn = [(box.get_x(), box.get_width()) for box in ax.patches]
+        for found, (start, width, _) in zip(drawn, (*python, *gpu), strict=True):
+            assert found == pytest.approx((start, width))
