@@ -245,7 +245,7 @@ class Exercise:
         """The verdict with the call it is about; a stub is about none."""
         if verdict.status == "not started":
             return verdict
-        written_out = all(isinstance(argument, (int, float)) for argument in case.arguments)
+        written_out = all(isinstance(argument, (int, float, str)) for argument in case.arguments)
         arguments = None if written_out or self.takes else copied(case.arguments)
         return replace(verdict, case=verdict.case or self._call_words(case), arguments=arguments)
 

@@ -72,7 +72,7 @@ class Verdict:
             )
         if self.shown:
             parts.append(Items(self.hints[: self.shown], "Hint"))
-        if self.hints and self.status != "passed":
+        if self.hints and self.status in ("wrong", "error", "time"):
             parts.append(Paragraph(self._what_is_left(), soft=True))
         return Card(kind, word, self.title, tuple(parts))
 

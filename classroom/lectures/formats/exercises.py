@@ -285,7 +285,7 @@ stochastic_round = Exercise(
     "Stochastic rounding without bias",
     minutes=10,
     takes=3,
-    answer=Fields(results=Exact(show=_multiples), mean=Exact(show=lambda mean: f"{mean:g}")),
+    answer=Fields(rounds_to=Exact(show=_multiples), mean=Exact(show=lambda mean: f"{mean:g}")),
     hints=(
         "Find the multiple below, `math.floor(x / step)`, and the fraction of a step that x lies above it.",
         "For the mean to be x, the chance of going up must be that fraction. u is uniform on [0, 1).",

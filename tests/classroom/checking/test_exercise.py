@@ -151,6 +151,7 @@ def test_a_missing_return_is_told():
 def test_calling_it_wrongly_is_not_counted():
     exercise = make()
     assert exercise(lambda: 1).status == "call"
+    assert "hint" not in str(exercise(2)), "how to call it is not a question of the exercise"
     assert exercise(2).status == "call"
     assert exercise.failures == 0
 
