@@ -23,7 +23,7 @@ CODE_SUFFIXES = {".py", ".pyc"}
 
 
 def inputs_digest(code: str, folder: Path, root: Path) -> str:
-    """Return a digest of code that runs in `folder`, every file of the course that it reaches, and the installed versions."""
+    """Return a digest of code that runs in `folder`, every course file it reaches, and the installed versions."""
     digest = hashlib.sha256(code.encode())
     for path in reached_files(code, folder, root):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
