@@ -4,6 +4,7 @@
     model, tokenizer = load_adapter("my-assistant", quantization="nf4")
 
 The files are peft's; any program that uses peft can read them. Added here: checks before writing and before loading.
+Left out: merging an adapter into its base.
 """
 
 from __future__ import annotations

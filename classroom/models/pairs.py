@@ -1,6 +1,8 @@
 """Read a user's own pairs of prompt and response, one JSON object per line.
 
-{"prompt": "Who found the key?", "response": "The young knight."}
+    {"prompt": "Who found the key?", "response": "The young knight."}
+
+Left out: conversations of several turns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Find what is wrong with a model, before it is loaded if possible, and explain it in words.
 
-A message says what was expected, what came and what to do. An error that is not foreseen here stays the library's own.
+    check_files(Path("my-model"))           # raises ModelError if a file is missing or damaged
+
+A message says what was expected, what came and what to do. Left out: errors that are not foreseen here; they stay the
+library's own.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def quantize(
     """
     _check(x, spec, scale_mode, tensor_scale)
     x = x.detach()
-    x = x if x.dtype == torch.float64 else x.float()
+    x = x if x.dtype == torch.float64 else x.float()  # 16-bit numbers times a factor would round twice
     amax = _amax(x, spec.block_size)
     if spec.tensor_scale:
         if tensor_scale is None:
@@ -148,7 +148,7 @@ def _nvfp4_scales(amax: Tensor, spec: BlockSpec, tensor_scale: Tensor) -> tuple[
 
 def _tensor_scale(amax: Tensor, spec: BlockSpec) -> Tensor:
     """float32 []: brings the largest block scale to the largest E4M3 number; never subnormal."""
-    finite = torch.where(amax.isfinite(), amax, 0.0)
+    finite = torch.where(amax.isfinite(), amax, 0.0)  # one infinity must not flush all other blocks
     largest = finite.amax().float() if amax.numel() else torch.zeros((), device=amax.device)
     scale = largest / (spec.element.max * spec.scale.max)
     return torch.where(largest > 0, scale.clamp(min=FP32.min_normal), 1.0)
@@ -158,7 +158,7 @@ def _amax(x: Tensor, block_size: int) -> Tensor:
     """[*shape[:-1], shape[-1] / block_size] largest magnitude in each block, NaN if it holds a NaN."""
     amax = torch.empty(*x.shape[:-1], x.shape[-1] // block_size, dtype=x.dtype, device=x.device)
     for blocks, _, out in _pieces(x, x, amax, block_size):
-        torch.amax(blocks.abs(), -1, out=out)
+        torch.amax(blocks.abs(), -1, out=out)  # amax of a block with NaN is NaN
     return amax
 
 

@@ -48,7 +48,7 @@ class Carrier:
         return (2 * self.max_exponent + 1) << self.mantissa_bits
 
     @property
-    def nan(self) -> int:
+    def nan(self) -> int:  # the quiet one
         return self.infinity + (1 << (self.mantissa_bits - 1))
 
     def pattern(self, value: float) -> int:
@@ -206,10 +206,10 @@ class IntRounder:
     def __init__(self, fmt: IntSpec, carrier: Carrier, rounding: str, generator: torch.Generator | None):
         self.fmt, self.carrier, self.rounding, self.generator = fmt, carrier, rounding, generator
 
-    def values(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
+    def values(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:  # [n], [n]
         out.copy_(self._integers(x, scratch.a) * self.fmt.ulp)
 
-    def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:
+    def codes(self, x: Tensor, out: Tensor, scratch: Scratch) -> None:  # [n], [n]
         out.copy_(self._integers(x, scratch.a).to(torch.int64) & ((1 << self.fmt.bits) - 1))
 
     def _integers(self, x: Tensor, a: Tensor) -> Tensor:

@@ -152,12 +152,7 @@ def round_to(
     saturate: bool = False,
     random: Random | None = None,
 ) -> float:
-    """The number in `fmt` that `value` rounds to; arguments as in encode().
-
-    >>> from coursekit.formats.spec import BF16
-    >>> round_to(0.1, BF16)
-    0.10009765625
-    """
+    """The number in `fmt` that `value` rounds to; arguments as in encode()."""
     return decode(encode(value, fmt, rounding=rounding, saturate=saturate, random=random), fmt)
 
 

@@ -14,7 +14,7 @@ All sums run along the last dimension; the others are independent trials, comput
 rounded to the format first. An addition is done in float64 and then rounded to the format: for numbers of
 at most 25 significant bits and rounding to nearest that is the correctly rounded sum (Figueroa, When is
 Double Rounding Innocuous?, SIGNUM Newsletter 30(3), 1995). The directed modes see the float64 sum, in which
-an addend 2^53 times smaller than the total has already vanished.
+an addend 2^53 times smaller than the total has already vanished. Left out: the order in which a GPU adds.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def dot(x: Tensor, y: Tensor, fmt: FloatSpec, *, accumulate: FloatSpec = FP32) -
     hardware does instead.
     """
     products = round_to(check_input(x).double(), fmt) * round_to(check_input(y).double(), fmt)
-    total = torch.zeros_like(products[..., 0]) if products.shape[-1] else products.sum(-1)
+    total = torch.zeros_like(products[..., 0]) if products.shape[-1] else products.sum(-1)  # n = 0: zeros
     for product in products.movedim(-1, 0):
         total = round_to(total + product, accumulate)
     return total

@@ -37,7 +37,7 @@ def encode(
     saturate: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Codes of the numbers in `fmt` that x rounds to.
+    """Codes [...] of the numbers in `fmt` that x [...] rounds to.
 
     x         any shape, float or integer; every value is taken exactly, int64 and float64 too
     returns   same shape, one code per element: uint8 up to 8 bits, int32 up to 31, int64 for 32
@@ -89,15 +89,12 @@ def round_to(
     Arguments as in encode(). `out` receives the result and may be x itself. A rounded number that x's dtype
     cannot hold is converted as torch does it (float16 65504 is 65536 in BF16, which as float16 is inf).
 
-    >>> from coursekit.formats.spec import E4M3
-    >>> round_to(torch.tensor([0.1, 1000.0]), E4M3, saturate=True)
-    tensor([1.0156e-01, 4.4800e+02])
-
     Raises as encode(), and ValueError if `out` does not match.
     """
     rounder = _rounder(check_input(x), _check_format(fmt), rounding, saturate, generator)
     dtype = x.dtype if x.dtype in FLOATS else torch.float32
-    out = torch.empty(x.shape, dtype=dtype, device=x.device) if out is None else out
+    if out is None:
+        out = torch.empty(x.shape, dtype=dtype, device=x.device)
     if (out.shape, out.dtype, out.device) != (x.shape, dtype, x.device):
         raise ValueError(
             f"out must be {dtype}, {tuple(x.shape)}, on {x.device}; "
@@ -109,22 +106,21 @@ def round_to(
         target = torch.empty_like(out, memory_format=torch.contiguous_format)
     for x_piece, out_piece, scratch in _with_scratch(_flat_pieces(x, target), rounder.carrier):
         rounder.values(x_piece, out_piece, scratch)
-    if target.data_ptr() != out.data_ptr():
+    if target.data_ptr() != out.data_ptr():  # out is not contiguous
         out.detach().copy_(target)
     return out
 
 
 def decode(codes: Tensor, fmt: FloatSpec | IntSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The numbers that the codes stand for, as `dtype` (float32 holds every format of the course exactly).
+    """The numbers [...] that the codes [...] stand for, as `dtype` (float32 holds every format of the course exactly).
 
-    codes    integers of any shape, 0 to 2^bits - 1
-    returns  same shape
+    codes  integers of any shape, 0 to 2^bits - 1
 
     Many short codes are looked up in the table of all values: faster than computing each. Raises TypeError
     if the codes are not integers, ValueError if one has more bits than the format.
     """
     _check_codes(codes, fmt)
-    if fmt.bits > 16 or codes.numel() <= 1 << fmt.bits:
+    if fmt.bits > 16 or codes.numel() <= 1 << fmt.bits:  # the table would be longer than the tensor
         return _values_of(codes, fmt).to(dtype)
     table = all_values(fmt, dtype, codes.device)
     out = torch.empty(codes.shape, dtype=dtype, device=codes.device)
@@ -154,7 +150,7 @@ def _values_of(codes: Tensor, fmt: FloatSpec | IntSpec) -> Tensor:
     """float64 [...] of integer codes [...]: the definition in `spec`, term by term."""
     codes = codes.to(torch.int64)
     if isinstance(fmt, IntSpec):
-        negative = (codes >> (fmt.bits - 1)) * fmt.signed
+        negative = (codes >> (fmt.bits - 1)) * fmt.signed  # 1 or 0
         return (codes - (negative << fmt.bits)).double() * fmt.ulp
     magnitude = codes & ~fmt.sign_mask
     field = magnitude >> fmt.mantissa_bits
@@ -206,7 +202,7 @@ def _rounder(x: Tensor, fmt: FloatSpec | IntSpec, rounding: str, saturate: bool,
     """The rounder for these inputs. Raises ValueError for an unknown rounding, or a format that is too wide."""
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}; got {rounding!r}.")
-    wide = x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32)
+    wide = x.dtype in (torch.float64, torch.int64, torch.int32, torch.uint32)  # more digits than float32 has
     if isinstance(fmt, IntSpec):
         return IntRounder(fmt, FLOAT64 if wide or fmt.bits > 16 else FLOAT32, rounding, generator)
     carrier = FLOAT32 if not wide and FLOAT32.holds(fmt) else FLOAT64
@@ -245,7 +241,7 @@ def _check_codes(codes: Tensor, fmt: FloatSpec | IntSpec) -> None:
         )
     unsigned_fits = not codes.dtype.is_signed and torch.iinfo(codes.dtype).bits <= fmt.bits
     if unsigned_fits or codes.numel() == 0 or torch.compiler.is_compiling():
-        return
+        return  # nothing can be too large; and a compiled graph cannot look at the values
     low, high = (int(v) for v in codes.to(torch.int64).aminmax())
     if low < 0 or high >= 1 << fmt.bits:
         raise ValueError(

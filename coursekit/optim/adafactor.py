@@ -93,7 +93,7 @@ def second_moment(grad: Tensor, state: dict, weight: float, eps1: float) -> Tens
     return (row_var * col_var).div_(row_var.mean(-2, keepdim=True).clamp_(min=eps1))
 
 
-def rms(x: Tensor) -> float:
+def rms(x: Tensor) -> float:  # [...]
     """Root mean square of all elements."""
     return float(x.norm()) / x.numel() ** 0.5
 

@@ -76,7 +76,7 @@ class PerParameter(Optimizer):
 
 
 def dense_grad(p: Tensor) -> Tensor:
-    """p.grad. Raises ValueError if it is sparse."""
+    """The gradient of p, in its shape [...]. Raises ValueError if it is sparse."""
     if p.grad.layout != torch.strided:
         raise ValueError(
             f"expected a dense gradient, got one in {p.grad.layout}. "

@@ -26,7 +26,7 @@ from coursekit.quantization.nearest import carry_table, dynamic_code, midpoints
 
 BLOCKSIZE = 256
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-PIECE = 11 << 14  # elements at a time on a CPU: five buffers of 4 bytes an element stay in 4 MB of cache
+PIECE = 11 << 14  # elements at a time on a CPU: five buffers of 4 bytes per element stay in 4 MB of cache
 PIECE_ON_GPU = 1 << 20  # there small pieces would only cost launches
 SMALLEST = 2.0**-149  # the smallest float32 above 0: divisor of a block of zeros
 

@@ -1,6 +1,5 @@
 """The definition, held against ml_dtypes, struct and a search among enumerated numbers."""
 
-import doctest
 import math
 import struct
 from fractions import Fraction
@@ -38,10 +37,6 @@ SMALL = [fmt for fmt in (*FLOATS, *INTS) if fmt.bits <= 8]
 
 def bits(value):
     return struct.pack("<d", value) if not math.isnan(value) else b"NaN"
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(scalar).failed == 0
 
 
 def test_values_equal_ml_dtypes(peer):

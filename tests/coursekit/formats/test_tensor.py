@@ -1,6 +1,5 @@
 """Whole tensors: equal to torch's own types, to ml_dtypes, and to the scalar definition."""
 
-import doctest
 import math
 
 import numpy as np
@@ -425,7 +424,3 @@ def test_errors_say_what_to_do():
         tensor.all_values(FP32)
     with pytest.raises(ValueError, match="too wide"):
         tensor.encode(x, FloatSpec("FP64", 11, 52, 1023, "ieee", "IEEE 754-2019"))
-
-
-def test_examples_in_docstrings():
-    assert doctest.testmod(tensor).failed == 0
