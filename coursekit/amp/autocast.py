@@ -105,7 +105,7 @@ class autocast(ContextDecorator):
         return self
 
     def __exit__(self, *exc_info) -> None:
-        self._hook.__exit__(*exc_info)
+        self._hook.__exit__(*exc_info)  # in the reverse order of __enter__
         _regions.depth -= 1
         _set_flags(self._device_type, *self._outer.pop())
         if _regions.depth == 0:  # from here on the weights may change
@@ -122,16 +122,15 @@ class _Hook(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not torch.is_autocast_enabled(
-            self._device_type
-        ):  # switched off, or an inner region made the casts
+        # Off: by enabled=False, or because an inner region has made the casts already.
+        if not torch.is_autocast_enabled(self._device_type):
             return func(*args, **kwargs)
         inner = _without_hook(func)
         # Tensor.unflatten calls the C++ method it replaces, and torch reports that one under the same name.
         if inner is not None and func not in self._looking_into:
             return self._look_into(func, inner, args, kwargs)
         dtype = torch.get_autocast_dtype(self._device_type)
-        with torch._C._DisableAutocast():  # torch's own casting, and the hooks of outer regions
+        with torch._C._DisableAutocast():  # off: torch's own casting, and the hooks of outer regions
             if "out" not in kwargs:  # the caller's tensor has its dtype already
                 op = operation_name(func.__name__, args, kwargs)
                 args, kwargs = apply_rule(self._policy.get(op), op, args, kwargs, self._device_type, dtype)

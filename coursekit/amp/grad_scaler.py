@@ -133,7 +133,7 @@ class GradScaler:
                 "expected gradients to check for inf, but every .grad of this optimizer is None. "
                 "Call scaler.scale(loss).backward() first (MasterWeights: then collect_grads())."
             )
-        visit.stage = "stepped"
+        visit.stage = "stepped"  # also if the step is left out: the iteration is over for this optimizer
         return None if visit.found_inf else optimizer.step(*args, **kwargs)
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
@@ -151,7 +151,7 @@ class GradScaler:
                     "Call step(optimizer) or unscale_(optimizer) before update()."
                 )
             self._rule.update(any(found))  # one optimizer's overflow is enough
-        self._visits.clear()
+        self._visits.clear()  # the next iteration begins
 
     def get_scale(self) -> float:
         """S, or 1.0 if not enabled."""

@@ -56,9 +56,9 @@ def shares(x: Tensor, fmt: FloatSpec, scale: float = 1.0, name: str = "") -> Sha
        Without any nonzero number all shares are 0.0.
     """
     x = x.detach().flatten().double() * scale
-    x = x[(x != 0) & x.isfinite()]
+    x = x[(x != 0) & x.isfinite()]  # a zero is not lost by rounding
     rounded = round_to(x, fmt)
-    smallest = finfo(fmt).min_normal
+    smallest = finfo(fmt).min_normal  # below it digits are lost one by one
 
     def share(mask: Tensor) -> float:
         return mask.double().mean().item() if len(x) else 0.0
@@ -78,7 +78,7 @@ def by_layer(tensors: Mapping[str, Tensor], fmt: FloatSpec, scale: float = 1.0) 
 
 
 def overall(tensors: Iterable[Tensor], fmt: FloatSpec, scale: float = 1.0) -> Shares:
-    """`shares` of all numbers together."""
+    """`shares` of the numbers of all tensors (any shapes) together."""
     return shares(torch.cat([t.detach().flatten().float() for t in tensors]), fmt, scale, "all")
 
 
@@ -88,7 +88,7 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def largest_safe_scale(tensors: Iterable[Tensor], fmt: FloatSpec) -> float:
-    """The largest power of two by which the largest of all numbers can be multiplied without overflow.
+    """The largest power of two by which all numbers (of any shapes) can be multiplied without overflow.
 
     1.0 if all are zero. Inf and NaN are ignored, since no scale helps them. Numbers just above the format's largest
     would still round down to it; here the largest is the limit.

@@ -52,7 +52,7 @@ class LossScale:
             raise ValueError(
                 f"growth_interval must be at least 1, or None for static scaling; got {self.growth_interval}."
             )
-        self.scale = float32(self.scale)
+        self.scale = float32(self.scale)  # or the first product would round differently from torch's
 
     def update(self, found_inf: bool) -> float:
         """End an iteration; returns the scale of the next one.
@@ -67,7 +67,7 @@ class LossScale:
             return self.scale
         self.growth_tracker += 1
         if self.growth_tracker == self.growth_interval:
-            grown = float32(self.scale * self.growth_factor)
+            grown = float32(self.scale * self.growth_factor)  # inf beyond FP32's largest number
             if math.isfinite(grown):
                 self.scale = grown
             self.growth_tracker = 0

@@ -75,7 +75,7 @@ class MasterWeights:
                 f"expected masters of shapes {expected}, got {came}. Load them for the model they were saved from."
             )
         for master, tensor in zip(self.masters, saved, strict=True):
-            master.copy_(tensor)
+            master.copy_(tensor)  # in place: the optimizer holds these very tensors
         self.copy_back()
 
     def _copied(self) -> list[tuple[Tensor, Tensor]]:
@@ -84,5 +84,5 @@ class MasterWeights:
 
 def _master_of(parameter: Tensor) -> Tensor:
     if torch.finfo(parameter.dtype).bits >= 32:
-        return parameter
+        return parameter  # the optimizer steps on it directly
     return parameter.detach().float().requires_grad_()

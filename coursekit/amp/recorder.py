@@ -79,7 +79,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        out = func(*args, **kwargs)  # first: an operation that raises did not run
         row = Row(func.overloadpacket.__name__, _dtypes((args, kwargs)), _dtypes(out), self._phase)
         if not self._floating_only or any(d.is_floating_point for d in row.inputs + row.outputs):
             self.rows.append(row)

@@ -61,4 +61,4 @@ def rounded_dtypes() -> tuple[torch.dtype, ...]:
 
 
 def _widened(argument):
-    return argument.float() if isinstance(argument, Tensor) else argument
+    return argument.float() if isinstance(argument, Tensor) else argument  # numbers such as beta and alpha

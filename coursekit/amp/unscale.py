@@ -41,7 +41,7 @@ def unscale_and_check(grads: Iterable[Tensor], scale: float) -> bool:
 
 
 def foreach_groups(grads: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Lists of tensors of one dtype on one device, as torch's `_foreach` functions are fast for."""
+    """Lists of tensors (any shapes) of one dtype on one device: for these torch's `_foreach` functions are fast."""
     kinds = defaultdict(list)
     for grad in grads:
         kinds[grad.dtype, grad.device].append(grad._values() if grad.is_sparse else grad)
