@@ -1,13 +1,13 @@
-"""The bytes of a training step as whole coefficients, for a page that can only multiply, add, divide and compare.
+"""The bytes of a training step as integer coefficients, for a page that can only multiply, add, divide and compare.
 
 Every tensor of a step holds c0 + c1 s + c2 b s + c3 b s s bytes (b batch, s sequence): weights are c0, tables of
 positions c1, activations c2, attention scores c3. So the tape is played once for each model, method, attention and
-checkpointing, with b and s so large that their powers do not overlap, and the coefficients are read off like digits.
-Of the thousand moments of a step only those can be the highest of their phase that no other covers; two or three are
-left, and a page takes the largest of them.
+checkpointing, with b and s so large that their powers do not overlap. The coefficients are then read off like digits.
+A step has about a thousand moments. A moment that another one covers cannot be the highest of its phase; two or three
+moments per phase are left, and the page takes the largest of them.
 
-What stays (weights, states, gradients) is a constant of the plan; ZeRO divides it by the ranks, which is left to the
-page. Bare Python. Exact on the grid of `BATCHES` and `SEQUENCES`: equal to `planner.estimate`.
+What stays (weights, states, gradients) is a constant of the plan; the page divides it by the ranks for ZeRO. Bare
+Python. On the grid of `BATCHES` and `SEQUENCES` the result equals `planner.estimate`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coursekit.memory.architecture import architecture_of, parameter_count
 from coursekit.memory.ledger import OPTIMIZERS
 from coursekit.memory.plan import Plan
 from coursekit.memory.planner import SIMULATED, played, shared
-from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY
+from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY, Event
 from coursekit.memory.totals import (
     CATEGORIES,
     END_OF_BACKWARD,
@@ -37,12 +37,7 @@ BATCHES, SEQUENCES = tuple(range(1, 65)), tuple(2**n for n in range(7, 14))
 COMING = (ACTIVATIONS, TEMPORARY, GRADIENTS)  # the categories that a tape changes
 DIGIT = 56  # bits kept for a coefficient: bytes of a model are far fewer than 2**56
 SEQUENCE, BATCH = 1 << DIGIT, 1 << 3 * DIGIT
-PLACES = {
-    0: "1",
-    1: "s",
-    4: "b*s",
-    5: "b*s*s",
-}  # powers of 2**DIGIT; 2 would be s*s, 3 b, which no tensor has
+PLACES = (0, 1, 4, 5)  # powers of 2**DIGIT for 1, s, b*s, b*s*s; 2 would be s*s, 3 b, which no tensor has
 
 Polynomial = tuple[int, int, int, int]  # coefficients of 1, s, b*s, b*s*s
 Point = tuple[Polynomial, ...]  # one for each category of COMING
@@ -62,16 +57,25 @@ def value(polynomial: Polynomial, batch: int, sequence: int) -> int:
 
 
 def digits(nbytes: int) -> Polynomial:
-    """The coefficients of a number of bytes that was computed with BATCH and SEQUENCE."""
+    """The coefficients of a number of bytes that was computed with BATCH and SEQUENCE.
+
+    >>> digits(7 + 3 * BATCH * SEQUENCE)
+    (7, 0, 3, 0)
+    """
     places = [nbytes >> DIGIT * place & SEQUENCE - 1 for place in range(6)]
-    known = sum(places[place] << DIGIT * place for place in PLACES)
-    assert known == nbytes, "a tensor whose bytes are not a sum of 1, s, b*s and b*s*s"
+    known = sum(
+        places[place] << DIGIT * place for place in PLACES
+    )  # of another shape, digits would be left over
+    assert known == nbytes, "a tensor has bytes that are not a sum of 1, s, b*s and b*s*s"
     return tuple(places[place] for place in PLACES)
 
 
 def points(plan: Plan) -> dict[str, list[Point]]:
-    """phase -> the points that are the highest somewhere on the grid, in order of time. Batch, sequence, optimizer and
-    ZeRO of `plan` do not matter. Raises as `estimate`; ValueError if one tape cannot stand for the plan."""
+    """phase -> the points that are the highest somewhere on the grid, in order of time.
+
+    Batch, sequence, optimizer and ZeRO of `plan` do not matter. Raises as `estimate`; ValueError if one tape cannot
+    stand for the plan.
+    """
     if plan.device != "cuda" or plan.accumulation != 1:
         raise ValueError("coefficients are for one micro-batch on a GPU: device='cuda' and accumulation=1.")
     a = architecture_of(plan.model)
@@ -84,9 +88,11 @@ def points(plan: Plan) -> dict[str, list[Point]]:
     return {phase: [tuple(map(digits, terms)) for _, terms in front] for phase, front in fronts.items()}
 
 
-def peaks(events, layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def peaks(events: list[Event], layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """(phase, bytes by category of COMING) at each moment between a rise and a fall, and at both ends of each place.
-    As in `planner.highest`, the change of the block in the middle counts for all like it."""
+
+    As in `planner.highest`, the change of the middle block counts for all like it.
+    """
     now, net = dict.fromkeys(COMING, 0), Counter()
     last, repeats = f"layer {min(layers, SIMULATED) - 1}", max(0, layers - SIMULATED)
     for before, event, after in zip([None, *events], events, [*events[1:], None], strict=False):
@@ -102,7 +108,7 @@ def peaks(events, layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield phase_of(event, last), tuple(now.values())
 
 
-def moved(before, after) -> bool:
+def moved(before: Event | None, after: Event | None) -> bool:
     """Whether another place or another pass begins between two events."""
     return None in (before, after) or before[:2] != after[:2]
 
@@ -114,7 +120,7 @@ def phase_of(event, last: str) -> str:
 
 
 def uncovered(found: Iterable[Moment]) -> list[Moment]:
-    """Without the moments that another one covers, coefficient by coefficient; of equals the first stays."""
+    """Drop the moments that another one covers, coefficient by coefficient; of equal ones keep the first."""
     front: list[Moment] = []
     for new in found:
         if not any(covers(old, new) for old in front):
@@ -123,14 +129,14 @@ def uncovered(found: Iterable[Moment]) -> list[Moment]:
 
 
 def covers(high: Moment, low: Moment) -> bool:
-    """Whether `high` is as high everywhere, however few of the gradients a rank holds."""
+    """Whether `high` is at least as high everywhere, whatever share of the gradients a rank holds."""
     (all_high, some_high), (all_low, some_low) = high[0], low[0]
     rest = map(operator.sub, all_high, some_high), map(operator.sub, all_low, some_low)
     return all(map(operator.ge, all_high, all_low)) and all(map(operator.ge, *rest))
 
 
 def highest_somewhere(found: list[Moment]) -> list[Moment]:
-    """Without the moments that are nowhere on the grid the first of the highest."""
+    """Keep the moments that are the peak somewhere on the grid; ties go to the earlier."""
     if len(found) == 1:
         return found
     used = set()
@@ -143,8 +149,7 @@ def highest_somewhere(found: list[Moment]) -> list[Moment]:
 
 
 def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
-    """What stays, whole (a rank's part is the page's to compute): bytes by name, and for each optimizer those of
-    its states on the GPU and of what comes and goes in its step."""
+    """Bytes of what stays, undivided, by name; for each optimizer [states on the GPU, the most within its step]."""
     a = architecture_of(plan.model)
     whole, each = totals(plan, a), {}
     for name in optimizers:
@@ -162,10 +167,10 @@ def standing(plan: Plan, optimizers: Iterable[str]) -> dict:
 
 
 def table(models: Iterable[str], methods: Mapping[str, Mapping], optimizers: Iterable[str]) -> dict:
-    """Everything a page needs, as plain data. methods: name -> values of `Plan`.
+    """Everything that a page needs, as plain data. methods: name -> values of `Plan`.
 
-    Equal tapes are stored once: a method's "tapes" are places in the list "tapes", for each attention without and with
-    checkpointing; a tape is a list of points for each of the first three phases.
+    Equal tapes are stored once. A method's "tapes" are indices into the list "tapes", for each attention without and
+    with checkpointing. A tape is a list of points for each of the first three phases.
     """
     tapes: dict[str, int] = {}
     kept, found = [], {}

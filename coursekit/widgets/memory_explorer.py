@@ -1,15 +1,16 @@
-"""Memory explorer: choose a model and a way to train it, see what fills the card in each phase of a step.
+"""Memory explorer: choose a model and a way to train it, and see what fills the card in each phase of a step.
 
 The page (memory_explorer.js) does the interaction. It only multiplies, adds and compares: the coefficients come from
-`memory_coefficients`, so that what is shown equals the planner to the byte, also without a kernel. Python
-mirrors the state in traits, validates what is set from here, and draws the still picture.
+`memory_coefficients`, so that the page shows the planner's bytes, also without a kernel. Python mirrors the state in
+traits, validates what is set here, and draws the still picture.
 
-    explorer = MemoryExplorer("llama-3-8b", "qlora", card="RTX 4090")
-    explorer.estimate.peak_bytes    # follows every choice
-    explorer.batch = 4              # and the page follows this
+>>> explorer = MemoryExplorer("tiny", "fp32", models=("tiny",), card="RTX 4090")
+>>> explorer.batch = 4                                    # the page follows
+>>> explorer.estimate.peak_bytes == estimate(explorer.plan).peak_bytes
+True
 
-What a saved notebook holds: beside the live view, text/html with the fragment of `static` (alive in an HTML export or a
-trusted notebook, a picture on GitHub) and text/plain with a table.
+A saved notebook holds, beside the live view, text/html with the fragment of `static` (it works in an HTML export or a
+trusted notebook, and is a picture on GitHub) and text/plain with a table.
 """
 
 from __future__ import annotations
@@ -65,38 +66,39 @@ STATE = (
 
 
 def _module() -> str:
-    """The page with its arithmetic in the place of the import: an anywidget is one module."""
+    """The page's module, with the arithmetic in the place of its import: an anywidget is one module."""
     page = (HERE / "memory_explorer.js").read_text(encoding="utf-8")
     arithmetic = (HERE / "memory_sum.js").read_text(encoding="utf-8")
-    module, replaced = SUM_IMPORT.subn(lambda line: arithmetic, page)
+    module, replaced = SUM_IMPORT.subn(
+        lambda line: arithmetic, page
+    )  # a plain string's backslashes would be read
     assert replaced == 1, "memory_explorer.js must import memory_sum.js in exactly one line"
     return module
 
 
 @cache
 def table_of(models: tuple[str, ...]) -> dict:
-    """The coefficients of these models for all methods and optimizers; a second, once.
+    """The coefficients of these models for all methods and optimizers; takes a second, once.
 
-    Raises UnknownModel, or ValueError for a model that not every choice of the page applies to.
+    Raises UnknownModel, or ValueError for a model to which not every choice of the page applies.
     """
     for name in models:
         a = architecture_of(name)
-        if a.experts or a.positions:
-            why = (
-                "experts, which QLoRA leaves as they are"
-                if a.experts
-                else "learned positions, too few for 8,192 tokens"
-            )
+        why = ""
+        if a.experts:
+            why = "experts, which QLoRA does not quantise"
+        elif a.positions:
+            why = "learned positions, too few for 8,192 tokens"
+        if why:
             raise ValueError(
                 f"{name} has {why}: the memory explorer shows dense models with rotary positions."
             )
-    return memory_coefficients.table(
-        models, {name: values for name, (_, values) in METHODS.items()}, CHOICES["optimizer"]
-    )
+    methods = {name: values for name, (_, values) in METHODS.items()}
+    return memory_coefficients.table(models, methods, CHOICES["optimizer"])
 
 
 def _titles() -> dict:
-    """What the pickers say."""
+    """The texts of the pickers, by trait and value."""
     return {
         "method": {name: title for name, (title, _) in METHODS.items()},
         "optimizer": {name: OPTIMIZERS[name].title for name in CHOICES["optimizer"]},
@@ -105,7 +107,7 @@ def _titles() -> dict:
 
 
 def spelled(card: str | float | Card) -> str:
-    """A card as the page and `find_card` know it: its name, or its memory. Raises ValueError as `find_card`.
+    """A card as the page and `find_card` write it: its name, or its memory. Raises ValueError as `find_card`.
 
     >>> spelled("h100"), spelled(20)
     ('H100', '20 GB')
@@ -117,11 +119,11 @@ def spelled(card: str | float | Card) -> str:
 class MemoryExplorer(anywidget.AnyWidget):
     """The memory explorer.
 
-    Traits, all in step with the page: `model` (one of `models`), `method`, `optimizer`, `batch`, `sequence`,
+    Traits, all synchronised with the page: `model` (one of `models`), `method`, `optimizer`, `batch`, `sequence`,
     `checkpointing`, `attention`, `zero_stage`, `gpus` (what each may be: `CHOICES`) and `card` (a name of `cards`, or
     GB). `plan` is the planner's plan of that state, `estimate` its bytes.
 
-    Raises traitlets.TraitError for what is no choice, or for a plan that nobody could run; ValueError for models that
+    Raises traitlets.TraitError for a value that is not a choice, and for an impossible plan; ValueError for models that
     the page cannot show.
     """
 
@@ -156,7 +158,7 @@ class MemoryExplorer(anywidget.AnyWidget):
             "cards": capacities,
         }
         self.set_trait("facts", facts)
-        with self.hold_trait_notifications():
+        with self.hold_trait_notifications():  # checked together, when all are set
             for name, value in {"model": model, "method": method, **own}.items():
                 setattr(self, name, value)
 
@@ -186,7 +188,7 @@ class MemoryExplorer(anywidget.AnyWidget):
         return value
 
     def _check_plan(self, name: str, value) -> None:
-        """What two choices make impossible together: 4-bit weights and stage 3."""
+        """Reject two choices that are impossible together: 4-bit weights and stage 3."""
         chosen = {"method": self.method, "zero_stage": self.zero_stage, name: value}
         plan = Plan(self.model, zero_stage=chosen["zero_stage"], **METHODS[chosen["method"]][1])
         try:
@@ -202,20 +204,19 @@ class MemoryExplorer(anywidget.AnyWidget):
             raise traitlets.TraitError(str(unknown)) from None
 
     def title(self) -> str:
-        """The choices in a line."""
-        parts = [
-            self.model,
-            METHODS[self.method][0],
-            OPTIMIZERS[self.optimizer].title,
-            f"{self.batch} × {self.sequence:,} tokens",
-            *(["eager attention"] if self.attention == "eager" else []),
-            *(["checkpointing"] if self.checkpointing else []),
-            *([f"ZeRO-{self.zero_stage} on {self.gpus} GPUs"] if self.zero_stage and self.gpus > 1 else []),
-        ]
+        """The choices in one line."""
+        parts = [self.model, METHODS[self.method][0], OPTIMIZERS[self.optimizer].title]
+        parts.append(f"{self.batch} × {self.sequence:,} tokens")
+        if self.attention == "eager":
+            parts.append("eager attention")
+        if self.checkpointing:
+            parts.append("checkpointing")
+        if self.zero_stage and self.gpus > 1:
+            parts.append(f"ZeRO-{self.zero_stage} on {self.gpus} GPUs")
         return ", ".join(parts)
 
     def to_html(self) -> str:
-        """The explorer in its present state as a fragment of HTML that needs no kernel (exports, slides)."""
+        """The explorer in its current state as a fragment of HTML that needs no kernel (exports, slides)."""
         state = {name: getattr(self, name) for name in (*STATE, "facts")}
         still = (self.title(), self.estimate, find_card(self.card))
         caption = (

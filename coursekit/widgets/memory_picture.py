@@ -1,7 +1,7 @@
 """The memory of a training step as a still: an SVG picture, and a table of plain text.
 
-This is what readers see where the memory explorer cannot run. The picture follows the reader's light or dark setting by
-itself; each category has a colour, a texture and a name.
+Readers see it where the memory explorer cannot run. The picture follows the reader's light or dark setting; each
+category has a colour, a texture and a name.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from html import escape
 from coursekit.memory.cards import Card
 from coursekit.memory.fit import breaking_term
 from coursekit.memory.planner import CATEGORIES, PHASES, Estimate
+from coursekit.units import GB, KB, MB
 
 WIDTH, LEFT, RIGHT = 760, 136, 84  # px: names of the phases stand left of the bars, their sums right of them
 BAR, PITCH, TOP = 26, 36, 84
-# category: (fill on light, fill on dark, texture); the colours are those of figures.memory
+# category: (fill on light, fill on dark, texture); the figures of lecture 3 have the same colours
 LOOKS = {
     "weights": ("#0072b2", "#3f9fd8", ""),
     "gathered weights": ("#56b4e9", "#8ccdf2", "M0 8L8 0"),
@@ -44,11 +45,16 @@ def size(nbytes: int) -> str:
     """
     if not nbytes:
         return "–"
-    unit, name = next(
-        ((u, n) for u, n in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")) if nbytes >= 0.9995 * u), (1, "B")
-    )
+    units = ((GB, "GB"), (MB, "MB"), (KB, "kB"), (1, "B"))
+    unit, name = next((u, n) for u, n in units if nbytes >= 0.9995 * u)  # 999,999 rounds to 1.00 MB
+    if unit == 1:
+        return f"{nbytes:,} B"
     value = nbytes / unit
-    places = 0 if unit == 1 or value >= 99.95 else 2 if value < 9.995 else 1
+    places = 0
+    if value < 9.995:
+        places = 2
+    elif value < 99.95:
+        places = 1
     return f"{value:,.{places}f} {name}"
 
 
@@ -66,7 +72,7 @@ def verdict(found: Estimate, card: Card) -> str:
 
 
 def name_of(card: Card) -> str:
-    """With its memory, once.
+    """The card's name with its memory, which is said once.
 
     >>> name_of(Card("RTX 4090", 24)), name_of(Card("a card of 20 GB", 20))
     ('RTX 4090 (24 GB)', 'a card of 20 GB')
@@ -76,16 +82,15 @@ def name_of(card: Card) -> str:
 
 
 def lines(title: str, found: Estimate, card: Card) -> str:
-    """The numbers of the picture as a table of plain text."""
+    """The numbers of the picture as a plain-text table."""
     heads = ["", *PHASES]
     rows = [[name, *(size(found.phases[phase][name]) for phase in PHASES)] for name in shown(found)]
     rows.append(["sum", *(size(found.peaks[phase]) for phase in PHASES)])
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    table = [
-        row[0].ljust(widths[0])
-        + "".join(cell.rjust(w + 2) for cell, w in zip(row[1:], widths[1:], strict=True))
-        for row in [heads, *rows]
-    ]
+    table = []
+    for name, *cells in [heads, *rows]:
+        aligned = [cell.rjust(width + 2) for cell, width in zip(cells, widths[1:], strict=True)]
+        table.append(name.ljust(widths[0]) + "".join(aligned))
     peak = f"peak {size(found.peak_bytes)}, {found.peak_phase}; {verdict(found, card)}"
     return "\n".join([title, peak, "", *table])
 
@@ -94,9 +99,8 @@ def describe(title: str, found: Estimate, card: Card) -> str:
     """The picture in one sentence, for its alt text."""
     sums = ", ".join(f"{phase} {size(found.peaks[phase])}" for phase in PHASES)
     parts = ", ".join(f"{name} {size(n)}" for name, n in found.at_peak.items() if n)
-    return (
-        f"{title}: {sums}. At the peak: {parts}. {verdict(found, card)[0].upper()}{verdict(found, card)[1:]}."
-    )
+    words = verdict(found, card)
+    return f"{title}: {sums}. At the peak: {parts}. {words[0].upper()}{words[1:]}."
 
 
 def svg(title: str, found: Estimate, card: Card) -> str:
@@ -104,7 +108,7 @@ def svg(title: str, found: Estimate, card: Card) -> str:
     names = shown(found)
     foot = TOP + PITCH * len(PHASES)
     height = foot + 34 + 24 * -(-len(names) // 4)
-    scale = (WIDTH - LEFT - RIGHT) / max(found.peak_bytes, card.bytes)  # px a byte
+    scale = (WIDTH - LEFT - RIGHT) / max(found.peak_bytes, card.bytes)  # px per byte
     body = [
         f'<rect class="panel" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="10"/>',
         _text(16, 28, title, "bold"),
@@ -121,9 +125,8 @@ def svg(title: str, found: Estimate, card: Card) -> str:
 
 
 def _fills() -> str:
-    light, dark = (
-        "".join(f".{_id(name)} {{ fill: {look[i]}; }}" for name, look in LOOKS.items()) for i in (0, 1)
-    )
+    light = "".join(f".{_id(name)} {{ fill: {look[0]}; }}" for name, look in LOOKS.items())
+    dark = "".join(f".{_id(name)} {{ fill: {look[1]}; }}" for name, look in LOOKS.items())
     return f"{light}@media (prefers-color-scheme: dark) {{ {dark} }}"
 
 
@@ -132,7 +135,7 @@ def _id(name: str) -> str:
 
 
 def _pattern(name: str) -> str:
-    return (
+    return (  # its fill is a class, so that it follows light and dark
         f'<pattern id="{_id(name)}" width="8" height="8" patternUnits="userSpaceOnUse">'
         f'<rect class="{_id(name)}" width="8" height="8"/><path class="texture" d="{LOOKS[name][2]}"/></pattern>'
     )

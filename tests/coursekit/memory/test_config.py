@@ -36,7 +36,7 @@ FIELDS = {  # what is changed, and what is said
     "model_type a list": (LLAMA, {"model_type": ["llama"]}, r"model_type=\['llama'\]"),
     "model_type an object": (LLAMA, {"model_type": {"a": 1}}, "model_type={'a': 1}"),
     "model_type null": (LLAMA, {"model_type": None}, "model_type=None is not a family that the planner knows"),
-    "model_type unknown": (LLAMA, {"model_type": "bert"}, "model_type='bert' is not a family.*If the model is built like one of these"),
+    "model_type unknown": (LLAMA, {"model_type": "bert"}, "model_type='bert' is not a family.*built like one of these"),
     "mlp_only_layers a number": (QWEN_MOE, {"mlp_only_layers": 3}, "must be a list of layers, each from 0 to 47; .* 3"),
     "mlp_only_layers text": (QWEN_MOE, {"mlp_only_layers": "abc"}, "must be a list of layers.* says 'abc'"),
     "mlp_only_layers of text": (QWEN_MOE, {"mlp_only_layers": ["a"]}, "must be a list of layers"),
