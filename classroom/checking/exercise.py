@@ -125,7 +125,8 @@ class Exercise:
         if verdict.status not in ("wrong", "time") or verdict.misconception:
             return verdict  # it says itself what to do next
         self.failures += 1
-        return replace(verdict, shown=min(self.failures, len(verdict.hints) - 1))
+        before_the_solution = max(0, len(verdict.hints) - 1)
+        return replace(verdict, shown=min(self.failures, before_the_solution))
 
     def judge(self, function) -> Verdict:
         """The verdict without counting it: the same for the same function, which leaves no trace behind."""

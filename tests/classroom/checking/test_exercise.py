@@ -117,6 +117,11 @@ def test_hints_come_one_by_one_and_the_solution_only_on_demand():
     assert exercise(lambda x: -1).shown == 1, "passing starts the ladder again"
 
 
+@pytest.mark.parametrize("hints", [(), ("The only one is the solution.",)])
+def test_a_ladder_may_be_short(hints):
+    assert make(hints=hints)(lambda x: -1).shown == 0
+
+
 def test_a_mistake_that_was_named_or_an_error_shows_no_hint():
     """The words say what to do; a hint about something else would lead away from it."""
     exercise = make()
