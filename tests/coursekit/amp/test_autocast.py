@@ -211,7 +211,9 @@ def test_float32_out_respects_a_dtype_of_the_caller():
         assert torch.ones(2, dtype=torch.int64).sum().dtype == torch.int64
 
 
-@pytest.mark.parametrize(("arguments", "match"), [(("tpu", BF16), "cpu"), (("cpu:0", BF16), "without an index")])
+@pytest.mark.parametrize(
+    ("arguments", "match"), [(("tpu", BF16), "cpu"), (("cpu:0", BF16), "without an index")]
+)
 def test_other_devices_are_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         autocast(*arguments)
