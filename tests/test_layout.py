@@ -98,7 +98,7 @@ def test_the_order_of_lectures_is_in_one_place():
 
 
 # lectures' parts that are run by hand, or by one test for all lectures
-TESTED_ELSEWHERE = {"__init__", "benchmark", "planner_benchmark", "claims", "cases", "mistakes"}
+TESTED_ELSEWHERE = {"__init__", "benchmark", "planner_benchmark", "claims"}
 
 
 def test_every_module_has_its_test():

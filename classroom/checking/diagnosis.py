@@ -98,7 +98,10 @@ def is_most(count: int, total: int) -> bool:
 
 def _general(answers: Answers) -> Diagnosis:
     """A fault that can be seen without knowing the exercise."""
+    lengths = {len(answer) for answer in answers.expected if isinstance(answer, (list, tuple))}
     for name, fault in GENERAL.items():
+        if fault is _length and len(lengths) > 1:
+            continue  # where right answers have many lengths, the length is a matter of the exercise
         said = {place: _said(fault, answers.expected[place], answers.given[place]) for place in answers.wrong}
         places = [place for place, words in said.items() if words]
         if is_most(len(places), len(answers.wrong)):

@@ -78,6 +78,13 @@ def test_some_faults_are_seen_without_knowing_the_exercise(truth, program, name)
     assert diagnose([], answers_of(program, truth=truth)).name == name
 
 
+def test_a_wrong_length_says_nothing_where_right_answers_have_several():
+    short = answers_of(lambda x: [0], truth=lambda x: [x, x])
+    assert diagnose([], short).name == "wrong length"
+    several = answers_of(lambda x: [0], truth=lambda x: [x] * (2 + x % 2))
+    assert diagnose([], several).name is None
+
+
 def test_most_is_nine_in_ten():
     assert is_most(9, 10) and is_most(1, 1) and not is_most(8, 9) and not is_most(0, 0)
 
