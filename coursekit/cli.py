@@ -121,7 +121,7 @@ def plan(wanted: argparse.Namespace) -> int:
         return refused(
             "name a MODEL: a preset (llama-3-8b), a config.json or its folder. All presets: --list."
         )
-    from coursekit.memory.fit import fits
+    from coursekit.memory.fit import fits  # here, so that other commands start without the planner
     from coursekit.memory.planner import estimate
 
     try:
@@ -152,7 +152,7 @@ def make_plan(wanted: argparse.Namespace):
     """The Plan of these options. Raises ValueError for an option that would have no effect."""
     from coursekit.memory.planner import Plan
 
-    options = dict(vars(wanted))
+    options = dict(vars(wanted))  # what is not taken out below has the name of a field
     for name in ("list", "cards", "as_json"):
         del options[name]
     qlora, rank, lora_rank = options.pop("qlora"), options.pop("rank"), options.pop("lora_rank")
@@ -173,7 +173,7 @@ def make_plan(wanted: argparse.Namespace):
         quantization="nf4" if qlora else None,
         double_quantization=not flat_scales,
         kbit_preparation=False if unprepared else None,
-        **options,  # the others have the names of the plan's fields
+        **options,
     )
 
 

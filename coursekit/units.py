@@ -1,4 +1,4 @@
-"""Units of memory: 1 GB is 10^9 bytes, 1 GiB is 2^30; every size in the course says which of the two it is."""
+"""Units of memory: 1 GB is 10^9 bytes, 1 GiB is 2^30 bytes. Every size in the course says which of the two it is."""
 
 from __future__ import annotations
 
@@ -21,4 +21,5 @@ def gb(nbytes: int) -> str:
     if not nbytes:
         return "-"
     value = nbytes / GB
-    return f"{value:,.{min(9, max(0, 2 - floor(log10(value))))}f}"
+    places = 2 - floor(log10(value))  # so many behind the point make three digits
+    return f"{value:,.{min(9, max(0, places))}f}"  # nine places show a single byte

@@ -302,7 +302,7 @@ def _llama(fields: Fields, **more) -> dict:
         "hidden": hidden,
         "layers": fields.whole("num_hidden_layers", at_most=MOST_LAYERS),
         "heads": heads,
-        "kv_heads": fields.whole("num_key_value_heads", heads),
+        "kv_heads": fields.whole("num_key_value_heads", heads),  # fewer with grouped-query attention
         "head_dim": head_dim,
         "intermediate": fields.whole("intermediate_size"),
         "vocabulary": fields.whole("vocab_size"),
@@ -310,7 +310,7 @@ def _llama(fields: Fields, **more) -> dict:
         "attention_bias": bias,
         "output_bias": bias,
         "mlp_bias": fields.flag("mlp_bias", False),
-        "rotary": head_dim,
+        "rotary": head_dim,  # the whole head; Phi-3 may rotate a part of it
         "activation": fields.text("hidden_act", "silu"),
         "attention_dropout": fields.share("attention_dropout", 0.0),
     }
@@ -345,7 +345,7 @@ def _phi3(fields: Fields) -> dict:
 
 def _gemma(fields: Fields) -> dict:
     activation = fields.text(fields.first_of("hidden_activation", "hidden_act"), "gelu_pytorch_tanh")
-    tied = fields.flag("tie_word_embeddings", True)
+    tied = fields.flag("tie_word_embeddings", True)  # the default of its class
     values = _llama(fields, norm="gemma", scaled_embedding=True, activation=activation, tied=tied)
     if fields.family == "gemma":
         return values
@@ -361,7 +361,7 @@ def _mixtral(fields: Fields) -> dict:
         fields,
         experts=fields.whole(fields.first_of("num_local_experts", "num_experts")),
         experts_per_token=fields.whole("num_experts_per_tok"),
-        moe_intermediate=fields.whole("intermediate_size"),
+        moe_intermediate=fields.whole("intermediate_size"),  # all its blocks are mixtures
     )
 
 
@@ -389,10 +389,10 @@ def _gpt2(fields: Fields) -> dict:
         "heads": heads,
         "kv_heads": heads,
         "head_dim": width_of_head(hidden, heads, fields),
-        "intermediate": fields.whole("n_inner", 4 * hidden),
+        "intermediate": fields.whole("n_inner", 4 * hidden),  # null in the published configs
         "vocabulary": fields.whole("vocab_size"),
         "tied": fields.flag("tie_word_embeddings", True),
-        "attention_bias": True,
+        "attention_bias": True,  # all biases belong to the class: no field says so
         "output_bias": True,
         "mlp_bias": True,
         "gated": False,

@@ -123,7 +123,7 @@ def fits(plan: Plan, card) -> Fit:
     """
     card, found = find_card(card), estimate(plan)
     if found.peak_bytes <= card.bytes:
-        return Fit(plan, card, found, None, ())
+        return Fit(plan, card, found, None, ())  # nothing to search
     ways = {way.name: way for way in Search(card, found).ways()}  # two ladders may end in the same way
     ranked = sorted(ways.values(), key=cost)
     return Fit(plan, card, found, breaking_term(found, card.bytes), tuple(ranked))
@@ -281,7 +281,7 @@ def cheapest(plan: Plan, card) -> tuple[str, int]:
     names = [change.name for change in way.changes]
     if not single:  # the first change is the sharding
         return names[0].replace(" on ", "\n"), 4
-    if way.same_training:
+    if way.same_training:  # on a slide's chart, so in short words
         return " +\n".join(ABBREVIATED.get(name, name) for name in names), 1
     rung = 3 if way.plan.quantization else 2
     if way.plan.checkpointing:

@@ -59,7 +59,8 @@ def saved_tensors(model: torch.nn.Module, *, weights: bool = False):
 
     weights   also count the model's parameters, which are in memory anyway
     """
-    result, seen, path = SavedTensors(), {}, [""]
+    result, seen = SavedTensors(), {}
+    path = [""]  # names of the modules that are running, the innermost last
     if not weights:
         seen = {p.untyped_storage()._cdata: p for p in [*model.parameters(), *model.buffers()]}
 
@@ -145,6 +146,7 @@ def allocations(*, scratch: bool = True):
     result = Allocations()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         yield result
+    # the tree follows the operators; sorted, the events are in the order of time
     found = sorted(_events(profiler.profiler.kineto_results.experimental_event_tree(), "", scratch))
     result.events += [(phase, nbytes) for _, phase, nbytes in found]
 
@@ -282,7 +284,9 @@ class PhasedStep:
             with phase("backward"):
                 loss.backward()
             del loss  # else its graph lives through the next forward pass
-        self.gradients = held_bytes(p.grad for p in self.model.parameters())
+        self.gradients = held_bytes(
+            p.grad for p in self.model.parameters()
+        )  # read before zero_grad frees them
         with phase("optimizer"):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

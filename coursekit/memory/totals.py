@@ -67,7 +67,7 @@ def totals(plan: Plan, a: architecture.Architecture) -> Totals:
         gradient_copy=0 if lora else ledger.gradient_copy * trained,
         step=step_bytes(plan, a, trained),
         gathered=min(2, a.layers) * block,
-        block_gradients=0 if lora else block,  # those of adapters are too small to count
+        block_gradients=0 if lora else block,  # adapters: too few to count
     )
 
 

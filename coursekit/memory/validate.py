@@ -37,7 +37,7 @@ def reject_impossible(plan: Plan, a: Architecture) -> None:
             raise ValueError(f"{name} must be one of {listed}; got {getattr(plan, name)!r}.")
     if not isinstance(plan.lora_dropout, (int, float)) or not 0 <= plan.lora_dropout < 1:  # NaN is not
         raise ValueError(f"lora_dropout must be a probability below 1; got {plan.lora_dropout!r}.")
-    for rule in (_positions, _adapters, _quantised, _sharding):
+    for rule in (_positions, _adapters, _quantised, _sharding):  # these compare fields, which are valid now
         rule(plan, a)
 
 
