@@ -386,9 +386,9 @@ print(f"PROFILE {PROFILE}: {steps} steps, {len(held_out)} held-out sentences")
 # ## Exercises that answer back
 #
 # Each lecture has a notebook in `exercises/`. You write a function, and the cell below it checks it: passed or not, what was
-# expected, what your function returned, and a hint. The hints get plainer each time you ask. Many wrong answers are well-known
-# mistakes; the check then names the mistake. Here is the first exercise, round `x` to the nearest multiple of `step`, with a
-# typical mistake in it. Run the cell twice and watch the hints.
+# expected, and what your function returned. Many wrong answers are well-known mistakes; the check then names the mistake. Where it
+# cannot, it gives a hint, and a plainer one each time you run it. Here is the first exercise, round `x` to the nearest multiple of
+# `step`, with a typical mistake in it: does the check see it? Add `.hint(1)` in the last line if you want a hint as well.
 
 # %%
 import math
