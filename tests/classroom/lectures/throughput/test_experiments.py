@@ -93,7 +93,7 @@ def test_contestants_run_and_are_timed(batches):
 
 @pytest.fixture
 def one_block(monkeypatch):
-    """The embedded model with its first block only: compiling takes a third of the time, and compiles the same code."""
+    """The embedded model with one of its four blocks: the same code is compiled, and less of it."""
 
     def loaded(*args, **kwargs):
         model, tokenizer = load(*args, **kwargs)
