@@ -25,8 +25,8 @@ SMALLER = {"conversations(32": "conversations(8", "random_batch(8, 96": "random_
 CELLS = {  # a cell is named by words that are in it and in no cell before
     "00_start": ("PROFILE =", "device =", "model, tokenizer = load(", "def reply("),
     "02_amp": (
-        "PROFILE =", "device =", "by_weight", "dead = predict", "dead.reveal", "gradient_histogram", "by_layer(",
-        "unscale_and_check",
+        "PROFILE =", "device =", "survived = predict", "where = {", "by_weight", "dead = predict", "dead.reveal",
+        "gradient_histogram", "by_layer(", "unscale_and_check",
     ),
     "03_memory": (
         "PROFILE =", "device =", "guess = predict", "guess.reveal", "saved_tensors(model)", "micro, both = ",
