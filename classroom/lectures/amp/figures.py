@@ -187,9 +187,8 @@ def format_shares(shares: Mapping[str, Mapping[str, Shares]]) -> Figure:
     ways = list(next(iter(shares.values())))
     width = 0.8 / len(ways)
     for number, way in enumerate(ways):
-        places = (
-            np.arange(len(shares)) + (number - (len(ways) - 1) / 2) * width
-        )  # the group is centred on its tick
+        offset = (number - (len(ways) - 1) / 2) * width  # the group is centred on its tick
+        places = np.arange(len(shares)) + offset
         values = [100 * row[way].zero for row in shares.values()]
         look = {
             "color": COLOURS[number],
@@ -202,7 +201,7 @@ def format_shares(shares: Mapping[str, Mapping[str, Shares]]) -> Figure:
             ax.text(place, value + 1.5, f"{value:.3g}", ha="center", va="bottom", fontsize="small")
     ax.set_xticks(range(len(shares)), list(shares))
     ax.set(ylabel="% flushed to zero", ylim=(0, 115))
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(ways))  # above the bars
     words = ", ".join(f"{name} {row[ways[-1]].zero:.1%}" for name, row in shares.items())
     figure.set_label(f"Share of gradients flushed to zero by format; with {ways[-1]}: {words}.")
     return figure
