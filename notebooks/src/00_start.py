@@ -8,7 +8,7 @@
 #   saved and loaded again, all on this machine;
 # - know how predictions, parameters, exercises and their checks work.
 #
-# *About 30 minutes, less than one of them training; less than 2 GB of memory, no GPU, no network.*
+# *About 30 minutes (the training takes less than one), less than 2 GB of memory, no GPU, no network.*
 #
 # This course makes one promise: **nothing is taken on faith.** In every lecture you *predict* a number, *run* a small real
 # implementation, *compare* it with the library that everyone uses, and *measure* what the slide claims. Run a cell with
@@ -198,7 +198,7 @@ print(f"{lessons[0].prompt}\n -> {lessons[0].response}")
 
 # %% [markdown]
 # This cell trains. Watch the loss fall. You may press the **stop button** (■) at any time: the step in progress is finished first
-# and nothing is lost. Run the cell again and it continues where it stopped, with exactly the same result. Try it.
+# and nothing is lost. Run the cell again and it continues where it stopped, to exactly the same end. Try it.
 
 # %% tags=["volatile"]
 plot = LossPlot(run.steps, run.history)
@@ -226,7 +226,7 @@ for said, number in diary.items():
 # %% [markdown]
 # The model did not learn the form from nothing. The base knows a similar one, "A silver key: the young knight found it", and the
 # training passes near it. **An adapter steers what the base can already do**: this is why so few parameters and so few steps are
-# enough, and why an adapter cannot give a weak base new abilities.
+# enough, and why an adapter cannot make a strong model out of a weak base.
 #
 # A falling loss is a promise; the score is the proof. We repeat the test, on sentences that were in no lesson. The budget to
 # beat: one wrong answer in ten.
@@ -254,7 +254,7 @@ for method, parts in held.items():
     print(f"{method:10}  {', '.join(sizes)}")
 
 # %% [markdown]
-# The picture compares them. (It leaves out the activations of a step, which are in lecture 3: they can be the largest part, and
+# The picture compares them. (It leaves out the activations of a step, a subject of lecture 3: they can be the largest part, and
 # QLoRA does not shrink them.)
 
 # %%

@@ -92,8 +92,8 @@ print(scalar.bit_string(code, FP16), "->", sign, exponent, mantissa, "->", by_ha
 
 # %% [markdown]
 # Now play. In the **float explorer**, click a bit and watch the value; type 0.1 and see what is stored instead; step to
-# the neighbours with the arrow keys. Find the largest FP16 number by clicking, then the smallest one above zero. The table
-# below shows the same value in every format.
+# the neighbours with the arrow keys. Find the largest FP16 number by clicking, then the smallest one above zero. The
+# explorer's table shows the same value in every format.
 
 # %%
 from coursekit.widgets.float_explorer import FloatExplorer
@@ -136,7 +136,7 @@ for f in (FP32, TF32, BF16, FP16, E5M2, E4M3, E3M2, E2M3, E2M1):
 
 # %% [markdown]
 # Read the drawing by columns. BF16 and TF32 have the exponent bits of FP32, so they have its range. TF32 and FP16 have
-# equally many mantissa bits, so they have the same precision. TF32 exists only inside tensor cores: in memory it is FP32.
+# the same number of mantissa bits, so they have the same precision. TF32 exists only inside tensor cores: in memory it is FP32.
 
 # %%
 layouts = figures.layouts((FP32, TF32, BF16, FP16, E5M2, E4M3))
@@ -169,8 +169,8 @@ compare("(x + c) - c", (x + c) - c, x.half().float(), name="torch")
 
 # %% [markdown]
 # The hardware's own addition did the rounding, ties included. `coursekit.formats.rounder` uses this trick and takes care of
-# the ends of the range: subnormals, infinity, NaN, the sign of zero. Here is its core; the other rounding modes cut `x`
-# themselves before they add.
+# the ends of the range: subnormals, infinity, NaN, the sign of zero. Here is its core; the other rounding modes
+# round `x` before they add `c`, so that the addition is exact.
 
 # %%
 from coursekit.formats import rounder
@@ -322,7 +322,7 @@ for f, dtype in ((FP16, np.float16), (FP32, np.float32)):
 
 # %% [markdown]
 # Half an ulp divided by the number is the largest relative error: a sawtooth that stays between $2^{-M-1}$ and half of that,
-# whatever the magnitude. This is the purpose of a floating point: **the same relative precision everywhere**, down to the
+# whatever the magnitude. This is the purpose of floating point: **the same relative precision everywhere**, down to the
 # subnormals, where the curve climbs.
 
 # %%
@@ -386,8 +386,8 @@ assert abs(kahan[-1].item() - exact) < scalar.ulp(exact, BF16)
 
 # %% [markdown]
 # **Cure three: stochastic rounding.** Round up with a probability equal to the distance from the lower neighbour, in grid
-# steps. An update of an eighth of a step then moves the weight once in eight times. Each rounding is coarser, but the *mean* is
-# exact. Many runs at once show both.
+# steps. An update of an eighth of a step then moves the weight once in eight times. A single rounding may err by more, but the
+# *mean* is exact. Many runs at once show both.
 
 # %% tags=["nbval-check-output"]
 runs = updates.expand(200, -1)
@@ -446,7 +446,7 @@ show(figures.accumulators(draws.cumsum(0), partial), finding)
 # ## Eight, six and four bits
 #
 # Small formats cannot afford to waste codes. E5M2 has infinities, as the larger formats do; E4M3 gives them up and keeps a
-# single NaN per sign, which gains it the numbers from 256 to 448. FP6 and FP4 have neither: every code is a number.
+# single NaN per sign, and so gains the numbers from 256 to 448. FP6 and FP4 have neither: every code is a number.
 
 # %% tags=["nbval-check-output"]
 for f in (E5M2, E4M3, E3M2, E2M3, E2M1):
@@ -456,7 +456,7 @@ for f in (E5M2, E4M3, E3M2, E2M3, E2M1):
 
 # %% [markdown]
 # FP4 is so small that you can know all of it: sixteen codes, eight magnitudes. Each tick in the picture is a number that exists;
-# there is nothing between them. The large values of a block will fall into the last gap, from 4 to 6.
+# there is nothing between the ticks. The large values of a block will fall into the last gap, from 4 to 6.
 
 # %%
 show(figures.all_numbers((E2M1, E2M3, E3M2)), "FP4 and FP6: every number there is")
@@ -524,8 +524,8 @@ for outlier in (0.1, 1.0, 10.0):
     print(f"outlier {outlier:4}: error {int8:.1%} in INT8, {mxint8:.1%} in MXINT8")
 
 # %% [markdown]
-# The standard fixes the **block scale**: the largest power of two below the largest magnitude, divided by the largest power of two
-# of the element format. The largest elements may then be clipped. Other modes exist: a scale twice as large clips nothing, but
+# The standard fixes the **block scale**: the largest power of two not above the largest magnitude, divided by the largest power of
+# two of the element format. The largest elements may then be clipped. Other modes exist: a scale twice as large clips nothing, but
 # makes every step twice as wide. The next cell compares all four, on normal numbers and on numbers with a heavy tail.
 
 # %% tags=["nbval-check-output"]
@@ -571,7 +571,7 @@ by_torch = (nonzero.half() == 0).double().mean()
 compare("share that FP16 flushes", flushed(nonzero, FP16), by_torch, name="torch")
 
 # %% [markdown]
-# This picture explains the recipes of the next lectures. Weights and activations need *mantissa* bits: E4M3. Gradients need
+# The picture above explains the recipes of the next lectures. Weights and activations need *mantissa* bits: E4M3. Gradients need
 # *exponent* bits: E5M2, or BF16. FP16 works if the loss is first multiplied by a large number, which shifts all gradients to the
 # right: this is **loss scaling**, in lecture 2.
 #

@@ -3,7 +3,7 @@
 #
 # At the end of this lecture you can
 #
-# - say which three things break when a model is trained in FP16 alone, and show each of them;
+# - say which three things break when a model is trained in 16 bits alone, and show each of them;
 # - write the cures (master weights, static and dynamic loss scaling, autocast) and show that they equal PyTorch's;
 # - choose between FP32, FP16 and BF16 for a GPU and a model, and say what mixed precision saves and what it does not.
 #
@@ -39,7 +39,7 @@ print(f"{steps} steps, seeds {list(seeds)}, on {device}")
 survived = predict("Steps of plain FP16 before the loss is NaN", ...)
 
 # %% [markdown]
-# `train_with_precision` runs a recipe of a table. With this one all tensors are FP16: weights, gradients and the two states of Adam.
+# `train_with_precision` runs one recipe from a table. With this one all tensors are FP16: weights, gradients and the two states of Adam.
 
 # %% tags=["nbval-check-output"]
 import math
@@ -67,7 +67,7 @@ print("update:", (gradient / (torch.sqrt(gradient**2) + epsilon)).item())
 #
 # ## Swallowed updates
 #
-# BF16 has the range of FP32, so both numbers exist there. If we train in **BF16 alone**, with the same learning rate, no NaN comes.
+# BF16 has the range of FP32, so both numbers exist there. If we train in **BF16 alone**, with the same learning rate, no NaN appears.
 # But BF16 has only eight significant bits, as lecture 1 showed. **Predict** which share of the weights will be *exactly* the same
 # after all steps.
 
@@ -94,7 +94,7 @@ from coursekit.amp.master_weights import MasterWeights
 show_source(MasterWeights)
 
 # %% [markdown]
-# Is the result that of FP32? An FP32 weight that gets the *same* 16-bit gradients must end equal to the masters, to the last bit.
+# Do the masters behave as FP32 weights do? An FP32 weight that gets the *same* 16-bit gradients must end equal, to the last bit.
 # PyTorch's AdamW steps on both.
 
 # %% tags=["nbval-check-output"]
@@ -189,7 +189,7 @@ unscaled = torch.cat([g.flatten() for g in scaled])
 compare("gradients", unscaled, gradients.kinds()["gradients of weights"], name="unscaled")
 
 # %% [markdown]
-# At $2S$ the largest gradient overflows to infinity. An infinite gradient must never reach the optimizer, so `unscale_and_check`
+# At twice this $S$ the largest gradient overflows to infinity. An infinite gradient must never reach the optimizer, so `unscale_and_check`
 # looks for one, and the optimizer **skips** that step. The weakness of static scaling: the safe $S$ changes during training, by orders
 # of magnitude.
 #
@@ -287,7 +287,7 @@ print({name: str(torch.get_autocast_dtype(name)) for name in ("cpu", "cuda")})
 
 # %% [markdown]
 # Does our autocast do the same as PyTorch's? A recorder notes every operation that reaches a kernel, forward and backward, with the
-# dtypes of its inputs and outputs. We run the embedded model under both, and compare the lists row by row and the loss bit by bit.
+# dtypes of its inputs and outputs. We run the course's model under both, and compare the lists row by row and the loss bit by bit.
 
 # %%
 from coursekit.amp.autocast import autocast
@@ -312,7 +312,7 @@ assert our_rows == torch_rows
 # %% [markdown]
 # ## What mixed precision does not do
 #
-# It is often said that mixed precision halves the memory. We train one step by each of four recipes, then count the bytes of every
+# It is often said that mixed precision halves the memory. We train one step with each of four recipes, then count the bytes of every
 # tensor that stays from one step to the next. **Predict** the total under autocast, in bytes per parameter.
 
 # %%
@@ -328,7 +328,7 @@ total.reveal(sum(ledgers["FP16 autocast + scaling"].values()))
 
 # %% [markdown]
 # Under autocast, what stays takes **as many bytes** as in FP32: weights, gradients and both states of Adam are FP32. FP16 weights with
-# masters take *more*. Only the activations that are kept for backward shrink, and the time. (Papers count 16 bytes for the recipe with
+# masters take *more*. Only the activations kept for backward shrink, and so does the time. (Papers count 16 bytes for the recipe with
 # masters: there the gradients stay in FP16. Here they are converted to FP32 for the optimizer.)
 
 # %%
@@ -391,7 +391,7 @@ show(figures.loss_curves(race), finding)
 
 # %% [markdown]
 # A picture is not a proof, so we test numbers: at the end the cures may differ from FP32 by five per cent, and the recipes that fail
-# must have learned less than half.
+# must have learned less than half as much as FP32.
 
 # %%
 fell = {name: race["FP32"][0].losses[0] - end for name, end in ends.items()}
@@ -474,7 +474,7 @@ takeaway("Autocast saves time and activations, but no byte of weights, gradients
 # %% [markdown]
 # ## What you can do now
 #
-# - You **broke** FP16 training in three ways: an epsilon of zero, swallowed updates, gradients of zero.
+# - You **broke** 16-bit training in three ways: an epsilon of zero, swallowed updates, gradients of zero.
 # - You **cured** it with master weights and loss scaling, and **saw** that ours equal PyTorch's, scale by scale and operation by
 #   operation.
 # - You **counted** what mixed precision holds in memory, and **compared** the recipes over several seeds.

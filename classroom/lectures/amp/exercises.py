@@ -26,7 +26,7 @@ FP16_MAX = 65504
 
 share_flushed = Exercise(
     "share_flushed",
-    "Which gradients die?",
+    "Which gradients become zero?",
     minutes=10,
     answer=Close(1e-4, 1e-6),  # FP32 means differ in the last digits
     hints=(
@@ -63,7 +63,7 @@ def _(gradients, scale):
 
 @share_flushed.mistake("zeros counted")
 def _(gradients, scale):
-    """FP16 does not kill a gradient that was zero before. Leave the zeros out of both counts."""
+    """A gradient that was zero before is not lost in FP16. Leave the zeros out of both counts."""
     return _share((gradients * scale).half() == 0)
 
 

@@ -53,7 +53,9 @@ def loss_curves(runs: Mapping[str, Sequence[PrecisionRun]], window: int = 5) -> 
     ax.set(xlabel="step", ylabel=f"loss, mean of {window} steps", ylim=(0, None), xlim=(0, None))
     ax.legend(loc="lower left")
     seeds = len(next(iter(runs.values())))
-    figure.set_label(f"Loss against step, mean and range of {seeds} seeds: {'; '.join(words)}.")
+    figure.set_label(
+        f"Loss against step, averaged over {window} steps, mean and range of {seeds} seeds: {'; '.join(words)}."
+    )
     return figure
 
 

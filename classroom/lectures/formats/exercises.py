@@ -331,7 +331,8 @@ def _(x, step, u):
 
 @stochastic_round.mistake("a fair coin")
 def _(x, step, u):
-    """Up and down come out equally often, whatever x is. The chance of going up must be the fraction above."""
+    """Up and down come out equally often, whatever x is. The chance of going up must be the fraction of a
+    step by which x is above the lower multiple."""
     return _stochastic(x, step, lambda fraction: u < 0.5)
 
 

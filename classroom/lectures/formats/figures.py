@@ -387,8 +387,8 @@ def relative_error(formats: Sequence[FloatSpec], low: float = -12, high: float =
     ax.legend(ncols=len(formats), loc="upper right")
     peaks = ", ".join(f"{f.name} {f.eps / 2:.2%}" for f in formats)
     figure.set_label(
-        f"Largest relative rounding error against magnitude: flat sawtooth lines with peaks at {peaks}, rising to "
-        "100 % where a format's subnormal numbers begin."
+        f"Largest relative rounding error against magnitude: flat sawtooth lines with peaks at {peaks}; below a "
+        "format's smallest normal number its line climbs to 100 %."
     )
     return figure
 
