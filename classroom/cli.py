@@ -38,7 +38,7 @@ def make_limits(ram_limit: float, cell_timeout: float, timeout: float):
 
 
 def make_console(as_json: bool = False):
-    """Return the console for people: the error stream if stdout is for JSON."""
+    """Return the console for text that people read: on the error stream if stdout is for JSON."""
     from rich.console import Console
 
     return Console(soft_wrap=not sys.stdout.isatty(), stderr=as_json)

@@ -137,9 +137,9 @@ class AnyOrder(Exact):
 
 
 class Fields(Exact):
-    """A tuple (or list) of named parts, each of a kind of its own: `Fields(peak=Close(), phase=Exact())`.
+    """A tuple (or list) of named parts, each with its own kind of answer: `Fields(peak=Close(), phase=Exact())`.
 
-    A mistake's part may be `...`: whatever the student has there, it is this mistake.
+    A part of a mistake may be `...`: it matches whatever the student has there.
     """
 
     def __init__(self, **kinds: Exact):

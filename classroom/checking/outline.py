@@ -19,7 +19,7 @@ class Outline:
 def outlines(path: Path) -> list[Outline]:
     """The exercises declared in a file, `Exercise("name", "title", minutes=5, ...)`, in their order.
 
-    No file, no exercises. Raises ValueError if one of the three is not written out as text or number.
+    Without the file there are none. Raises ValueError if name, title or minutes is not a literal text or number.
     """
     if not path.is_file():
         return []

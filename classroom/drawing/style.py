@@ -81,7 +81,7 @@ def _cycle():
 
 @contextmanager
 def style(preset: str = "notebook") -> Iterator[None]:
-    """Give everything drawn inside the look of the course; `preset` is a key of PRESETS.
+    """Draw everything inside the block in the style of the course; `preset` is a key of PRESETS.
 
     Matplotlib makes tick labels when it first draws, so a figure that is first drawn outside does not get this look:
     call `fig.draw_without_rendering()` before leaving, as `styled` does.

@@ -54,7 +54,7 @@ def browsers() -> Iterator[str]:
 
 
 def noted() -> str | None:
-    """The browser that the set-up wrote down in this environment, None if it wrote none."""
+    """Return the browser that the set-up recorded in this environment, None if it recorded none."""
     try:
         with open(os.path.join(sys.prefix, NOTE), encoding="utf-8") as file:
             return file.read().strip() or None

@@ -108,7 +108,7 @@ def lower_bounds() -> dict[str, str]:
 
 
 def lock() -> dict[str, str]:
-    """{package: version tested}, from constraints.txt of the clone that this code or this folder is in; else {}."""
+    """Return {package: tested version} from constraints.txt of the clone around this code or folder; {} if none."""
     folders = [Path(__file__).parents[2], Path.cwd(), *Path.cwd().parents]
     found = [folder / "constraints.txt" for folder in folders if (folder / "course.py").is_file()]
     for path in found:

@@ -218,7 +218,7 @@ FORMS: dict[Callable[[Sentence], str], tuple[str, ...]] = {
 
 
 def chat(random: random.Random, s: Sentence) -> list[dict[str, str]]:
-    """Two to four requests about one sentence, with their answers, as messages: much to copy, little to guess."""
+    """Two to four requests about one sentence, with their answers, as messages. Most words can be copied."""
     messages = []
     for form in random.sample(list(FORMS), random.choice((2, 3, 4))):
         request = f"{random.choice(FORMS[form])}: {plain(s)}"

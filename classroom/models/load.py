@@ -129,8 +129,8 @@ def checkpointing(model):
 
 @contextmanager
 def quiet(progress: bool = True):
-    """Hide what the libraries log about each other: missing optional kernels, names that will change. It looks like
-    errors and is not.
+    """Hide what the libraries log about each other: missing optional kernels, names that will change. They look like
+    errors but are not.
 
     progress  False: hide the progress bar too, for a model that loads in a moment
     """

@@ -227,7 +227,7 @@ def check_finite(model, name: str) -> None:
 
 
 def _numbers(parameter) -> Iterator:
-    """The floating-point tensors of a weight: itself, or what bitsandbytes keeps of it beside the codes."""
+    """Yield the floating-point tensors of a weight: itself, or the scales that bitsandbytes keeps for its codes."""
     of_rows = getattr(parameter, "SCB", None)  # scales of 8-bit codes
     for values in (parameter, of_rows, *scales(parameter)):
         if values is not None and values.is_floating_point() and not values.is_meta:

@@ -115,7 +115,7 @@ def build_exercises(root: Path) -> list[Path]:
 
 
 def stale_exercises(root: Path) -> list[Path]:
-    """Return the exercise notebooks that are not what their solutions give."""
+    """Return the exercise notebooks that differ from what their solutions generate."""
     return [path for path, text in fresh_exercises(root).items() if not holds(path, text)]
 
 

@@ -75,7 +75,7 @@ def imported_names(node: ast.AST) -> list[str]:
 
 
 def data_beside(folder: Path) -> Iterator[Path]:
-    """Yield files that are not code in the folder of a module, and in the folders below it that hold no code."""
+    """Yield the data files in a module's folder, and those in subfolders that contain no code."""
     for path in folder.iterdir():
         if path.is_file() and path.suffix not in CODE_SUFFIXES and not path.name.startswith("."):
             yield path

@@ -216,7 +216,7 @@ def errors_of(run: Run, limits: Limits) -> Iterator[CellError]:
 
 
 def as_dict(checked: Checked, path: Path) -> dict:
-    """Return the result for programs, as plain JSON."""
+    """Return the result as plain JSON data, for other programs."""
     failure = checked.run.failure
     verdicts = [{k: v for k, v in verdict.items() if k != "text"} for verdict in checked.verdicts]
     return {

@@ -2,7 +2,7 @@
 
 A tensor core multiplies 16-bit numbers, adds the products up in FP32 and rounds the sum once, at the end. Few CPUs have
 such instructions for FP16, and most laptops have none for BF16; without them one product of two matrices takes seconds.
-This mode takes every product of matrices in such a format, forward and backward, computes it in FP32 and rounds the
+This mode computes every product of matrices in such a format in FP32, forward and backward, and rounds the
 result. Everything else stays in 16 bits: weights, activations and gradients overflow and underflow as on a GPU.
 
     with tensor_core():

@@ -10,7 +10,7 @@ and for GPT-2, with LoRA in the projections or without. What they leave out: the
 (17, 411320320)
 
 Shapes: tokens m = b s (batch, sequence), h hidden, a heads, d head dimension, i intermediate, V vocabulary. A shadow
-knows only its number of elements, so [m, h] in a comment is what torch's tensor would be.
+knows only its number of elements, so [m, h] in a comment is the shape of torch's tensor.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Codec:
 
 
 def quantize(x: Tensor, code: Tensor | None = None, blocksize: int = BLOCKSIZE) -> tuple[Tensor, Tensor]:
-    """(codes uint8 [...], absmax float32 [blocks]) of x [...]: the nearest value for each number, in a tie the lower.
+    """(codes uint8 [...], absmax float32 [blocks]) of x [...]: to the nearest value of `code`, ties to the lower one.
 
     x     float32, float16 or bfloat16, of any shape and strides; blocks follow each other in row-major order
     code  float32 [2 to 256] ascending; default: the signed dynamic map. Without negative values, negatives become 0

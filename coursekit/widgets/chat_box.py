@@ -23,7 +23,7 @@ NO_KERNEL = "A conversation that was held. Run the cell to talk to the model you
 
 
 class ChatBox(anywidget.AnyWidget):
-    """A conversation with `answer`, a function from what was said to the reply.
+    """A conversation with `answer`, a function that takes what the user typed and returns the reply.
 
     Traits: `messages`, a list of {"role": "user" or "assistant", "content": text}; `prefix`, put before what is typed
     (a standing request); `busy`, true while the model answers. An exception in `answer` becomes a message of the role

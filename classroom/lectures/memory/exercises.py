@@ -432,7 +432,7 @@ def whole_batch_loss(model, micro_batches) -> torch.Tensor:
 
 @accumulate.probe
 def gradients_and_rows(function, model, micro_batches):
-    """Return the gradients found afterwards, and the most rows of logits whose graph was alive at one time."""
+    """Return the gradients after the call, and the largest number of rows of logits whose graphs existed together."""
     alive = most = 0
 
     def freed(gradient):
@@ -767,7 +767,7 @@ def numbers_kept(function, layer, x) -> int:
 
 @contextmanager
 def library_calls():
-    """Let torch.utils.checkpoint run the plain layer and list its calls, under whatever name it was imported.
+    """Make torch.utils.checkpoint run the plain layer, and list its calls, also if it was imported under another name.
 
     Each call of it looks for `__dynamo_disable`; where that is missing it imports torch's compiler, for seconds.
     """

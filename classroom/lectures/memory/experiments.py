@@ -196,7 +196,7 @@ def kept_and_gradient(block: OneBlock, call: Callable[[Tensor], Tensor]) -> tupl
 def checkpointing_cost(
     model: str = "tiny", device: str = "cpu", rounds: int = 7
 ) -> dict[str, tuple[float, float]]:
-    """(milliseconds of forward and backward, peak of a step in MB) of 16 x 128 tokens, with and without."""
+    """(milliseconds of forward and backward, peak of a step in MB) of 16 x 128 tokens, checkpointed and not."""
     costs = {}
     for name, recompute in (("all kept", False), ("checkpointed", True)):
         network = training_model(model, recompute, device)

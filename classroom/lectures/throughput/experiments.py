@@ -148,7 +148,7 @@ def attention_steps(batches: list[dict] | None = None, **options) -> Contestants
 
 
 def optimizer_steps(device: str = "cpu") -> Contestants:
-    """Only the optimizer's step, on gradients that one backward pass left."""
+    """Return contestants that run only the optimizer's step, on the gradients of one backward pass."""
     return {kind: _optimizer_step(kind, device) for kind in OPTIMIZERS}
 
 
