@@ -102,7 +102,7 @@ def missing_module(error: ModuleNotFoundError) -> str | None:
 
 
 def print_what_the_stream_can() -> None:
-    """Print a question mark for a character that the output's encoding lacks, as a file on Windows lacks check marks."""
+    """Print a question mark for a character that the output cannot encode, as a file on Windows lacks check marks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

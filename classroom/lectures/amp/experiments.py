@@ -3,7 +3,7 @@
     run = train_with_precision(PRECISION_RECIPES["FP16 autocast + scaling"], seed=0)
     run.losses, run.scales, run.nbytes
 
-On a CPU, FP16 products are rounded rather than run, and so are BF16 products where the CPU has no units for them
+On a CPU, FP16 products are computed in FP32 and rounded, and so are BF16 products where the CPU has no units for them
 (coursekit/amp/tensor_core.py); on a GPU the same lines run for real.
 
 The loss is divided by the target tokens of a *large* batch, of which every step here is a small share, as when one GPU
