@@ -64,10 +64,10 @@ for name, nbytes in {**kinds, "sum": sum(kinds.values())}.items():
     print(f"{name:12} {nbytes / 1e6:7.1f} MB")
 
 # %% [markdown]
-# The sum is not the peak, because the four kinds are never all in memory at once: activations are freed as gradients
-# appear. To know the peak one must know the *moments*. The planner of the course plays the step through on tensors
-# that have a size and no content, and notes every allocation and every release. Here is its curve, by category, with
-# the allocator's on top:
+# The sum is not the peak, because the four kinds never all have their full size at once: in this step activations are
+# freed as gradients appear. To know the peak one must know the *moments*. The planner of the course plays the step
+# through on tensors that have a size and no content, and notes every allocation and every release. Here is its curve,
+# by category, with the allocator's on top:
 
 # %% tags=["volatile"]
 from coursekit.memory.planner import Plan, estimate, timeline
@@ -147,8 +147,8 @@ print(f"{parameter_count(llama):,}; the textbook's 12 L h^2 + V h: {textbook:,}"
 
 # %% [markdown]
 # The textbook's formula describes GPT-2: four matrices of attention, two of an MLP with fourfold width, one embedding.
-# Llama has eight heads for keys and values instead of 32, three matrices in the MLP, and a head of its own, not tied
-# to the embedding. Its parameters are here:
+# Llama has eight heads for keys and values instead of 32, three matrices in the MLP, and an output head of its own, not
+# tied to the embedding. Here are its parameters:
 
 # %% tags=["nbval-check-output"]
 for weight in layer_weights(llama):
@@ -280,7 +280,7 @@ for name, row in errors.items():
 # %%
 show(
     figures.errors(errors),
-    "The formulas are wrong by tens of percent here; playing the step is not",
+    "With a large batch the formulas are wrong by tens of percent; playing the step is not",
 )
 
 # %% [markdown]
@@ -350,7 +350,8 @@ ours, theirs = right / right.norm(), whole / whole.norm()
 compare("gradient", ours, theirs, name="whole batch", tolerance=1e-6)
 
 # %% [markdown]
-# The loop of the course does it this way; the two lines that matter are `total` and the weight in `_backward`.
+# The loop of the course does it this way. It passes a `weight` to `_backward`: the micro-batch's share of all target
+# tokens of the step.
 
 # %%
 show_source(Training._backward)
@@ -368,8 +369,8 @@ for pieces in (1, 4, 16):
     compare(what, ours, peak, name="measured", tolerance=peak // near)
 
 # %% [markdown]
-# With 16 pieces hardly any activations are left. What remains are 16 bytes per parameter, and the gradient of the
-# micro-batch that is being computed.
+# With 16 pieces few activations are left. Most of what remains are the 16 bytes per parameter, which no splitting of
+# the batch makes smaller.
 #
 # ## Checkpointing
 #
@@ -412,7 +413,7 @@ print(f"the graph holds {ours_bytes:,} bytes instead of {plain_bytes:,}")
 points = experiments.checkpointing_cost(MODEL, device)
 slower.reveal(round(points["checkpointed"][0] / points["all kept"][0], 2))
 show(
-    figures.tradeoff(points, "milliseconds per step", "peak in MB"),
+    figures.tradeoff(points, "milliseconds, forward and backward", "peak in MB"),
     "Checkpointing: less memory for one more forward pass",
 )
 
@@ -422,9 +423,9 @@ show(
 #
 # ## 8-bit AdamW
 #
-# The third tool: Adam's two states are half of the sixteen bytes. In 8 bits they are 2.03 bytes per parameter. Lecture
-# 1 showed what 8 bits can hold; here is a format made for the purpose: values spread over seven decades, many near
-# zero, and one scale per block of 256.
+# The third tool: Adam's two states are half of the sixteen bytes. In 8 bits they are 2.03 bytes per parameter, and a
+# little more on average, because small tensors keep FP32 states. Lecture 1 showed what 8 bits can hold; here is a
+# format made for the purpose: values spread over seven decades, many near zero, and one scale per block of 256.
 
 # %%
 from coursekit.quantization.blockwise import dequantize, quantize
@@ -467,7 +468,7 @@ blow_up.reveal(round(experiments.plainly_rounded_states().update))
 
 # %% [markdown]
 # A step tens of thousands of times too long. So in this course the code of a positive $v$ is never zero, and no update
-# passes that AdamW could not have made. On a thousand steps with gradients over six decades in one block:
+# passes that AdamW could not have made. Here are a thousand steps, with gradients over six decades in each block:
 
 # %% tags=["nbval-check-output"]
 longest = experiments.longest_update(1000, SEED)
@@ -561,8 +562,9 @@ for card in (24, 80, 141):
         print(f"   {way.name}: {gigabytes:.0f} GB, {way.flops_factor:.2f} x FLOPs{sent}")
 
 # %% [markdown]
-# And QLoRA of a 70B model on a card of 24 GB, as some slides promise? **Predict** the GB of its weights in 4 bits,
-# after `prepare_model_for_kbit_training`, which makes what is not quantised FP32.
+# On the largest card QLoRA needs more than LoRA: PEFT's `prepare_model_for_kbit_training` converts all that is not
+# quantised to FP32, and with it many activations. And QLoRA of a 70B model on a card of 24 GB, as some slides promise?
+# **Predict** the GB of its weights in 4 bits, after that preparation.
 
 # %%
 seventy = predict("Weights of Llama-3-70B in NF4, prepared", ..., unit="GB")
@@ -578,8 +580,8 @@ for card in (24, 48, 80):
         print(f"{card} GB: does not fit, breaks at the {verdict.breaks}")
 
 # %% [markdown]
-# The same function draws the chart below: for each model and card the cheapest method that fits a batch of four
-# sequences of 2,048 tokens, in one step.
+# The chart below asks the same planner: for each model and card, what is the cheapest method that fits a batch of four
+# sequences of 2,048 tokens, in one step?
 
 # %%
 models = ("course-100m", "llama-3.2-1b", "llama-2-7b", "llama-3-8b", "llama-3-70b")
@@ -614,14 +616,14 @@ MemoryExplorer()
 # - You **said** where every byte of a step goes, and **saw** that the peak is a moment and not a sum.
 # - You **computed** it from a config, within a thousandth of what the allocator measured, and **found** the cheapest way
 #   onto a card.
-# - You **used** accumulation, checkpointing, 8-bit AdamW and paging, and **compared** them with the libraries that
-#   everyone uses.
+# - You **used** accumulation, checkpointing, 8-bit AdamW and paging, and **compared** each with the plain computation
+#   or with the library that everyone uses.
 #
 # ## Five quick questions
 #
 # <details><summary>1. Why is the sum of weights, gradients, states and activations more than the peak?</summary>
-# They are never all in memory at once: activations are freed as gradients appear. Only with few tokens, or with several
-# micro-batches, are all gradients in memory together with the activations.</details>
+# In a step of one batch they never all have their full size at once: activations are freed as gradients appear. From
+# the second of several micro-batches on, all gradients are in memory together with the activations.</details>
 #
 # <details><summary>2. What does torch.amp save?</summary>
 # Time, and a part of the activations. Weights, gradients and Adam stay FP32, and each step makes a 16-bit copy of the

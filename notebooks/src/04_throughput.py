@@ -108,9 +108,9 @@ for pool in (1, 2, 5, 50):
     print(f"pool of {pool:2} batches: {share:6.1%} padding, every text once: {once}")
 
 # %% [markdown]
-# With a pool of one batch nothing is gained; with fifty nearly all is. It has a price: the texts of a batch resemble
-# each other, and the batches have different numbers of tokens, so their losses must be weighted by tokens, as in
-# lecture 3. PyTorch takes the plan as a `batch_sampler`, which must be told the epoch:
+# With a pool of one batch nothing is gained; with fifty nearly all is. The price: the texts of a batch resemble each
+# other, and the batches have different numbers of tokens, so their losses must be weighted by tokens, as in lecture 3.
+# PyTorch takes the plan as a `batch_sampler`, which must be told the epoch:
 
 # %% tags=["nbval-check-output"]
 sampler = batching.BucketSampler(lengths, size=16, seed=SEED)
@@ -181,7 +181,7 @@ show(
 # %% [markdown]
 # `collate_packed` makes three things for each row: that mask, positions that start again at 0, and labels in which the
 # first token of a text is not a target (or it would be predicted from the end of its neighbour). `transformers` has a
-# collator that packs; does it give the same positions?
+# collator that packs; does it give the same positions and labels?
 
 # %% tags=["nbval-check-output"]
 from transformers import DataCollatorWithFlattening
@@ -326,10 +326,9 @@ for sync in counter.per_step(4):
     print(f"{where:18} {sync.call:12} {sync.count:g} per step")
 
 # %% [markdown]
-# Three are ours, and two we did not write: `transformers` checks whether a padding mask has any zero at all, and leaves
-# the mask out if not. That is a good bargain where a kernel without a mask is faster, and it costs one wait per step. A
-# packed batch brings its finished mask and is not checked. The mended loop keeps tensors and reads them **once**, at
-# the end:
+# Three are ours, and two we did not write: `transformers` checks whether it can leave the padding mask out, and each
+# check is a wait. That is a good bargain where a kernel without a mask is faster. A packed batch brings its finished
+# mask and is not checked. The mended loop keeps tensors and reads them **once**, at the end:
 
 
 # %% tags=["nbval-check-output"]
@@ -362,8 +361,8 @@ compare("numbers fetched in two steps, more", 2 + 2 + 1, more, name="profiler")
 
 # %% [markdown]
 # What does it cost *here*? On a CPU the cost cannot be seen, because there is no queue: Python does the work itself. On
-# a GPU the wait hurts where steps are short and the queue never fills. So look for such lines by reading
-# (`SyncCounter`, or `torch.cuda.set_sync_debug_mode("warn")`), and do not conclude from a laptop that they are free.
+# a GPU the wait hurts where steps are short and the queue never fills. So look for such lines with `SyncCounter`, or
+# with `torch.cuda.set_sync_debug_mode("warn")`, and do not conclude from a laptop that they are free.
 
 # %% tags=["volatile"]
 timings = meter.in_turns(experiments.item_steps(device=device), rounds=rounds + 1, warmup=1)
@@ -563,7 +562,7 @@ for name, way in trained.items():
 # %% [markdown]
 # Forward stays, and the gradient must flow *through* the frozen weights to reach the adapters below; only the gradients
 # of the frozen weights are saved. Checkpointing adds a forward pass, without the head and the last product of each
-# block. The textbook rounds both to 2/3 and 4/3. For a large model:
+# block. The textbook gives 2/3 and 4/3. For a large model:
 
 # %% tags=["nbval-check-output"]
 large = flops.count_flops(llama, 1, 2048)
@@ -576,7 +575,7 @@ for name, other in others.items():
     print(f"Llama-2-7B, 2,048 tokens, {name:12}: {ratio:.3f} of a full step")
 show(
     figures.flops_bars(trained),
-    "LoRA saves a third of the FLOPs; checkpointing adds a quarter here",
+    "LoRA saves nearly a third of the FLOPs; checkpointing adds a quarter here",
 )
 
 # %% [markdown]
@@ -616,10 +615,10 @@ reached_llama = flops.mfu(rate_llama, flops.palm_flops_per_token(llama, 4096), a
 print(f"Llama-2-7B: {rate_llama:,.0f} tokens per second and GPU, MFU {reached_llama:.0%}")
 
 # %% [markdown]
-# (By convention attention is counted in full; a causal kernel does half of it.) So even a well-tuned run of that size
-# leaves more than half of the card unused. `nvidia-smi` would have said 100 % all the time: its "utilisation" is the
-# share of time in which *some* kernel ran, however small. A GPU reports its state through NVML; where there is none, a
-# sentence says so.
+# So even a well-tuned run of that size leaves more than half of the card unused. (By convention attention is counted in
+# full; a causal kernel does half of it, so the real share is a little lower still.) `nvidia-smi` would have said 100 %
+# all the time: its "utilisation" is the share of time in which *some* kernel ran, however small. A GPU reports its state
+# through NVML; where there is none, a sentence says so.
 
 # %% tags=["volatile"]
 try:
@@ -801,9 +800,10 @@ for make in (partial(backends.WandB, "course", folder), partial(backends.Aim, fo
 # %% [markdown]
 # ## Energy
 #
-# Energy is power times time, times what the building needs on top (PUE). Multiplied by the grid's grams per kWh, it
-# gives CO2. Where a meter can be read (NVML on a GPU, RAPL on a processor) it was read during the run above; elsewhere
-# we estimate. The assumptions are printed with the result, since they matter more than the digits.
+# Energy is power times time, times a factor for what the building needs on top (PUE). Multiplied by the grid's grams of
+# CO2 per kWh, it gives the CO2 of the run. Where a meter can be read (NVML on a GPU, RAPL on a processor) it was read
+# during the run above; elsewhere we estimate. The assumptions are printed with the result, since they matter more than
+# the digits.
 
 # %% tags=["volatile"]
 from coursekit.throughput import energy

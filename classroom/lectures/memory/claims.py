@@ -646,7 +646,7 @@ def zero_states(stage, ranks):
     said="Llama-2-7B takes 28, 14, 12, 10 and 8 GB: FP32, mixed precision, ZeRO-1, ZeRO-2, ZeRO-3",
     where="ZH",
     verdict="inconsistent",
-    right="At most the weights take that little; the same lab says 16 bytes per parameter. With these it is {fp32:.1f} GB in FP32 and "
+    right="At most the weights alone take that little; the same lab counts 16 bytes per parameter. With 16 it is {fp32:.1f} GB in FP32 and "
     "{mixed:.1f} GB mixed; on 4 GPUs {zero1:.1f}, {zero2:.1f} and {zero3:.1f} GB each. With any number of GPUs stage 1 stays above "
     "{floor1:.1f} and stage 2 above {floor2:.1f} GB.",
     figures={
