@@ -279,8 +279,8 @@ for kind in ("linear", "matmul", "softmax", "layer_norm", "cross_entropy", "sum"
     print(f"{kind:14}", ", ".join(f"{name}: {rule}" for name, rule in rules.items()))
 
 # %% [markdown]
-# Look at the two columns: **softmax is FP32 on CUDA and 16 bits on a CPU.** What you debug on a laptop is not what the GPU does. The
-# default dtypes differ too, and neither depends on what the hardware does best:
+# Look at the two columns: **softmax is FP32 on CUDA; on a CPU it stays in the 16 bits of its inputs.** What you debug on a laptop is not
+# what the GPU does. The default dtypes differ too, and neither depends on what the hardware does best:
 
 # %% tags=["nbval-check-output"]
 print({name: str(torch.get_autocast_dtype(name)) for name in ("cpu", "cuda")})
