@@ -65,9 +65,9 @@ for name, nbytes in {**kinds, "sum": sum(kinds.values())}.items():
 
 # %% [markdown]
 # The sum is not the peak, because the four kinds never all have their full size at once: in this step activations are
-# freed as gradients appear. To know the peak one must know the *moments*. The planner of the course plays the step
-# through on tensors that have a size and no content, and notes every allocation and every release. Here is its curve,
-# by category, with the allocator's on top:
+# freed as gradients appear. To know the peak one must know the *moments*. The planner of the course runs the step on
+# tensors that have a size but no content, and notes every allocation and every release. Here is its curve, by category,
+# with the allocator's on top:
 
 # %% tags=["volatile"]
 from coursekit.memory.planner import Plan, estimate, timeline
@@ -188,8 +188,8 @@ print(f"{len(saved.rows)} storages, {saved.bytes / 1e6:.1f} MB")
 print(f"measured above: {measured.activations / 1e6:.1f} MB")
 
 # %% [markdown]
-# One block, line by line. The natural unit is $s\,b\,h$, sequence times batch times hidden size: a tensor of the width
-# of the model counts 4 in FP32. **Predict** how many bytes per $s\,b\,h$ a block of our model keeps, in FP32.
+# One block, line by line. The natural unit is $s\,b\,h$, sequence times batch times hidden size: an FP32 tensor as wide
+# as the model takes 4 bytes per unit. **Predict** how many bytes per $s\,b\,h$ a block of our model keeps, in FP32.
 
 # %%
 per_block = predict("Bytes of a block per s·b·h, FP32", ..., unit="B")
@@ -204,7 +204,7 @@ show(figures.saved_bars(named), "What a Llama block keeps, in the order of its f
 
 # %% [markdown]
 # Read it from the top. RMSNorm keeps its input and its normalised input, because it is written in six small
-# operations; a fused kernel keeps one. The MLP keeps four tensors of the wide size, and they are more than half. And
+# operations; a fused kernel keeps one. The MLP keeps four tensors of the wide size, more than half of all bytes. And
 # nothing has the size sequence × sequence: SDPA recomputes the attention scores in backward, from $q$, $k$, $v$ and
 # one number per row.
 #
@@ -633,8 +633,8 @@ MemoryExplorer()
 # When all have equally many target tokens. Otherwise tokens of short batches count more; weight by targets.</details>
 #
 # <details><summary>4. Why does checkpointing cost a third of a step and not a half?</summary>
-# A step is three forward passes long, one forward and a backward of two; one more makes four. With a frozen base it is
-# a half: two, and one more.</details>
+# A step is three forward passes long, one forward and a backward of two; one more makes four. With a frozen base it does
+# cost a half: there backward is as long as forward, so a step is two passes long, and one more makes three.</details>
 #
 # <details><summary>5. An 8-bit Adam moves a weight by thousands of learning rates. What happened?</summary>
 # Its $v$ was rounded to zero because of a large neighbour in the block, and its $m$ was not.</details>

@@ -280,7 +280,7 @@ faster.reveal(round(timings["padded"].median / timings["packed"].median, 2))
 show(figures.speed_bars(timings, tokens), "The same texts: tokens of text per second")
 
 # %% [markdown]
-# The small epoch here has few batches to sort, so its buckets are rough. On a GPU there is a further step:
+# The small epoch here has few batches, so the lengths in a bucket still differ much. On a GPU there is a further step:
 # FlashAttention takes the lengths themselves (`cu_seqlens`) instead of a mask that grows with the square of the row.
 #
 # ## Needless waiting
@@ -327,8 +327,8 @@ for sync in counter.per_step(4):
 
 # %% [markdown]
 # Three are ours, and two we did not write: `transformers` checks whether it can leave the padding mask out, and each
-# check is a wait. That is a good bargain where a kernel without a mask is faster. A packed batch brings its finished
-# mask and is not checked. The mended loop keeps tensors and reads them **once**, at the end:
+# check is a wait. That is a good bargain where a kernel without a mask is faster. A packed batch already has a finished
+# mask, so nothing is checked. The mended loop keeps tensors and reads them **once**, at the end:
 
 
 # %% tags=["nbval-check-output"]
@@ -345,9 +345,9 @@ print("ours, per step:", {sync.call: sync.count for sync in ours})
 compare("losses", first, second, name="asked each step", tolerance=1e-5)
 
 # %% [markdown]
-# Is that the truth, or only what our counter believes? The profiler looks from below: every number that is fetched is
-# one call of `_local_scalar_dense`. It also counts the step counters that the optimizer keeps on the CPU on purpose, so
-# we look at the *difference* between the two loops.
+# Is that the truth, or only what our counter believes? The profiler sees lower-level calls: every number that is
+# fetched is one call of `_local_scalar_dense`. It also counts the step counters that the optimizer keeps on the CPU on
+# purpose, so we look at the *difference* between the two loops.
 
 # %% tags=["nbval-check-output"]
 from functools import partial
@@ -845,8 +845,8 @@ for name, grid in energy.GRIDS.items():
     print(f"{name}: {grid}")
 
 # %% [markdown]
-# The place of the run changes most, and its speed comes next. Padding that is not computed needs no power at all. First
-# the price of padding in an epoch, then the pretraining in units of our run:
+# Where the run takes place matters most; how fast it runs comes second. Padding that is not computed needs no power at
+# all. First the price of padding in an epoch, then the pretraining in units of our run:
 
 # %% tags=["nbval-check-output"]
 more = ways["padded"].slots / ways["packed, rows of 1,024"].slots
