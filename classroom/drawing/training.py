@@ -24,7 +24,8 @@ def loss_curve(losses: Sequence[float], total: int) -> Figure:
     ax.yaxis.set_minor_formatter("")
     ax.legend(loc="upper right")
     figure.set_label(
-        f"Loss against step: {len(losses):,} of {total:,} steps, from {losses[0]:.3g} to {mean[-1]:.3g}."
+        f"Loss against step: {len(losses):,} of {total:,} steps, from {losses[0]:.3g} to a running mean of "
+        f"{mean[-1]:.3g}."
     )
     return figure
 

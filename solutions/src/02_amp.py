@@ -13,8 +13,8 @@
 # **How it works.** Write your code in place of the three dots, run the cell, then run the check below it. The check
 # says what it expected and what it got. It names a typical mistake if it recognises one; if not, it gives one more
 # hint each time. The last hint is the solution and comes only on demand: `check.name(function).hint(3)`. What your
-# function prints is shown only for a call that fails. If a check says `NameError`, or judges code that you have
-# changed, the cell above it did not run: run it and read its error first.
+# function prints is shown only for a call that fails. If a check says `NameError`, or judges an older version of
+# your code, the cell above it did not run: run it and read its error first.
 
 # %% tags=["parameters"]
 PROFILE = "ci"
