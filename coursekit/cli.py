@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif not arguments or arguments[0] in ("-h", "--help"):
         print(BARE_HELP)
     elif arguments[0] == "plan":
+        if hasattr(sys.stdout, "reconfigure"):  # the encoding may lack the rules of a table (Windows, a file)
+            sys.stdout.reconfigure(errors="replace")
         sys.exit(run_plan(arguments[1:]))
     else:
         print(OTHERS.format(verb=arguments[0], missing=missing or "the classroom"), file=sys.stderr)
@@ -104,10 +106,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def at_least_1(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not in the range x>=1.")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
+    return int(text)
 
 
 def plan(wanted: argparse.Namespace) -> int:

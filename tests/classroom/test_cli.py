@@ -336,7 +336,7 @@ def test_every_field_of_a_plan_can_be_said(coursekit, tmp_path):
         ("tiny --rank 8", 2, "--rank belongs to --qlora; use --lora 8."),
         ("tiny --lora 4 --rank 8", 2, "--rank belongs to --qlora; use --lora 8."),
         ("tiny --lora 4 --qlora --rank 8", 2, "--lora 4 and --rank 8 both say the rank of the adapters"),
-        ("tiny --lora 0", 2, "argument --lora: 0 is not in the range x>=1."),
+        ("tiny --lora 0", 2, "argument --lora: '0' is not a whole number of at least 1."),
         (
             "tiny --targets q_proj",
             2,

@@ -11,12 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def bare(*arguments, cwd=ROOT):
+def bare(*arguments, cwd=ROOT, **environment):
     """The command in a Python without site-packages: only the standard library and the course's own folder."""
     return subprocess.run(
         [sys.executable, "-S", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
     )
@@ -35,6 +35,12 @@ def test_json_and_the_lists_need_no_package():
     assert data["parameters"] > 8e9
     listed = bare("-m", "coursekit.cli", "plan", "--list").stdout
     assert "llama-3-8b" in listed and "RTX 4090" in listed
+
+
+def test_an_encoding_without_the_rules_of_a_table_gets_question_marks():
+    result = bare("-m", "coursekit.cli", "plan", "gpt2", "--seq", "512", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert "??????" in result.stdout and "peak 1.35 GB" in result.stdout
 
 
 def test_the_number_core_needs_no_package():
