@@ -132,7 +132,7 @@ class Training:
 
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip).item()
-        # Clipping by an infinite norm makes every gradient NaN, and the update every weight. A scaler sees to that.
+        # Clipping by an infinite norm makes every gradient NaN, and the update every weight. A scaler skips that step.
         if not (self.scaler or math.isfinite(norm)):
             raise Diverged(not_finite("norm of the gradient", norm, number))
 

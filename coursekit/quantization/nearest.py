@@ -29,7 +29,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-NEGATIVES = 1 << 30  # ordered bits from here on belong to negative numbers, down from -2
+NEGATIVES = 1 << 30  # ordered bits from here on belong to negative numbers, from -2 up
 
 
 def dynamic_map(signed: bool = True) -> Tensor:
@@ -51,9 +51,7 @@ def midpoints(code: Tensor) -> Tensor:  # float32 [n] -> float64 [n - 1]
     return (code[:-1].double() + code[1:].double()) / 2
 
 
-def nearest_by_search(
-    y: Tensor, code: Tensor
-) -> Tensor:  # float32 [...], float32 [n] ascending -> int64 [...]
+def nearest_by_search(y: Tensor, code: Tensor) -> Tensor:  # [...], [n] ascending -> int64 [...]
     """The number of the nearest value, by binary search; a tie goes to the lower value. Any y but NaN."""
     return torch.bucketize(y.double(), midpoints(code))
 
@@ -81,7 +79,7 @@ def carry_table(boundaries: Tensor) -> Tensor:  # float64 [1 to 255] ascending -
 
 
 def ordered(y: Tensor) -> Tensor:  # float32 [...] -> int32 [...]
-    """The bits of a number as an integer, made positive. They grow with |y|, among negatives and among others.
+    """The bits of a number as an integer, made positive. They grow with y, among negatives and among others.
 
     The bits of a negative number are -2^31 + those of its magnitude. That makes -0 the one integer without an absolute
     value; adding 0 removes it.
