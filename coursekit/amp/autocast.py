@@ -49,9 +49,8 @@ class _Regions(threading.local):
 
     def __init__(self):
         self.depth = 0
-        self.cache: dict[
-            tuple[int, torch.dtype], tuple[Tensor, Tensor]
-        ] = {}  # (id, dtype): (weight, its cast)
+        # (id of the weight, dtype): (weight, its cast)
+        self.cache: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
 
 
 _regions = _Regions()

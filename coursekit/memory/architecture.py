@@ -224,9 +224,8 @@ def _norm(a: Architecture, name: str, width: int) -> Iterator[Weight]:
 
 
 def _linear(a: Architecture, name: str, outputs: int, inputs: int, bias: bool) -> Iterator[Weight]:
-    shape = (
-        (inputs, outputs) if a.family == "gpt2" else (outputs, inputs)
-    )  # GPT-2's Conv1D stores the transpose
+    # GPT-2's Conv1D stores the transpose.
+    shape = (inputs, outputs) if a.family == "gpt2" else (outputs, inputs)
     yield Weight(f"{name}.weight", shape)
     if bias:
         yield Weight(f"{name}.bias", (outputs,))

@@ -73,9 +73,8 @@ def _contents(path: Path, what: str) -> bytes:
 
 
 def _refused(path: Path, what: str, why: str) -> UnknownModel:
-    printable = (
-        str(path).encode("utf-8", "backslashreplace").decode()
-    )  # a name may hold bytes that are not text
+    # A name may hold bytes that are not text.
+    printable = str(path).encode("utf-8", "backslashreplace").decode()
     return UnknownModel(f"{printable} is not {what}: {why}.")
 
 

@@ -216,10 +216,8 @@ class Search:
 
 
 def key(plan: Plan) -> Plan:
-    """What tells the plans of a search apart."""
-    return replace(
-        plan, model=None, lora_targets=()
-    )  # a dict or a list has no hash, and no change touches them
+    """What tells the plans of a search apart. Model and targets may have no hash, and no change touches them."""
+    return replace(plan, model=None, lora_targets=())
 
 
 def applied(plan: Plan, changes: Sequence[Change]) -> Plan | None:
@@ -251,9 +249,8 @@ def sent_bytes(found: Estimate) -> int:
     if not plan.zero_stage or plan.world_size == 1:
         return 0
     size, ranks = min(2, LEDGERS[plan.ledger].gradient), plan.world_size
-    reduced = (
-        plan.accumulation if plan.zero_stage >= 2 else 1
-    )  # no rank keeps a whole sum between micro-batches
+    # From stage 2 on no rank keeps a whole sum between micro-batches.
+    reduced = plan.accumulation if plan.zero_stage >= 2 else 1
     gathered = 2 * plan.accumulation if plan.zero_stage == 3 else 1  # in forward and again in backward
     return round((reduced + gathered) * found.trainable * size * (ranks - 1) / ranks)
 

@@ -94,9 +94,8 @@ class Optimizer:
         itemsize   bytes per element of a state that is not in 8 bits
         """
         numel = prod(shape)
-        counter = (
-            4 if self.name in ("adamw", "adafactor") else 0
-        )  # torch keeps the number of steps in a tensor
+        # torch keeps the number of steps in a tensor.
+        counter = 4 if self.name in ("adamw", "adafactor") else 0
         if self.factored:
             return 4 * factored_elements(shape) + counter
         if self.bits == 8 and numel >= SMALL:

@@ -284,9 +284,8 @@ class PhasedStep:
             with phase("backward"):
                 loss.backward()
             del loss  # else its graph lives through the next forward pass
-        self.gradients = held_bytes(
-            p.grad for p in self.model.parameters()
-        )  # read before zero_grad frees them
+        # Read before zero_grad frees them.
+        self.gradients = held_bytes(p.grad for p in self.model.parameters())
         with phase("optimizer"):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

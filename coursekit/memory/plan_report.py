@@ -104,9 +104,8 @@ def aligned(rows: Sequence[Sequence[str]], ruled: tuple[int, ...] = (1,)) -> str
         cells = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
         lines.append("  " + "  ".join([name.ljust(widths[0]), *cells]))
     rule = " " + "─" * (sum(widths) + 2 * (len(widths) - 1) + 2)
-    for place in sorted(
-        (number % len(rows) for number in ruled), reverse=True
-    ):  # from below, so places stay valid
+    # From below, so that the other places stay valid.
+    for place in sorted((number % len(rows) for number in ruled), reverse=True):
         lines.insert(place, rule)
     return "\n".join(lines)
 

@@ -96,10 +96,8 @@ def estimate(plan: Plan) -> Estimate:
     reject_impossible(plan, a)
     whole = totals(plan, a)
     phases = highest(resident(plan, whole), played(plan, a), a.layers, gradient_ranks(plan))
-    for (
-        phase,
-        terms,
-    ) in phases.items():  # the same buffers throughout a phase, so its highest point stays where it is
+    # The buffers stay the same throughout a phase, so its highest point stays where it is.
+    for phase, terms in phases.items():
         for name, nbytes in collective_buffers(plan, whole, phase).items():
             terms[name] += nbytes
     phases[OPTIMIZER_STEP] = optimizer_step(plan, whole)

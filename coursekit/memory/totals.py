@@ -112,9 +112,7 @@ def trained_in_order(plan: Plan, a: architecture.Architecture) -> Iterator[int]:
     if not plan.lora_rank:
         yield from (weight.numel for weight in architecture.before_blocks(a))
     for first, number in architecture.pattern(a):
-        yield from [
-            prod(shape) for shape in trained_of_block(plan, a, first)
-        ] * number  # blocks of a run are equal
+        yield from [prod(shape) for shape in trained_of_block(plan, a, first)] * number
     if not plan.lora_rank:
         yield from (weight.numel for weight in architecture.after_blocks(a))
 

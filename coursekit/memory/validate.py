@@ -62,9 +62,7 @@ def _positions(plan, a: Architecture) -> None:
 def _adapters(plan, a: Architecture) -> None:
     if not plan.lora_rank:
         return
-    layers = {
-        w.name.split(".")[-2]: w.shape for w in linear_layers(a, a.layers - 1)
-    }  # q_proj, not its whole path
+    layers = {w.name.split(".")[-2]: w.shape for w in linear_layers(a, a.layers - 1)}
     if plan.lora_targets == "all-linear":
         targets = list(layers)
     elif not isinstance(plan.lora_targets, (tuple, list, set, frozenset)):

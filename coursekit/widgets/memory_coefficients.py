@@ -63,9 +63,7 @@ def digits(nbytes: int) -> Polynomial:
     (7, 0, 3, 0)
     """
     places = [nbytes >> DIGIT * place & SEQUENCE - 1 for place in range(6)]
-    known = sum(
-        places[place] << DIGIT * place for place in PLACES
-    )  # of another shape, digits would be left over
+    known = sum(places[place] << DIGIT * place for place in PLACES)
     assert known == nbytes, "a tensor has bytes that are not a sum of 1, s, b*s and b*s*s"
     return tuple(places[place] for place in PLACES)
 

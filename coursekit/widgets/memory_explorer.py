@@ -69,9 +69,8 @@ def _module() -> str:
     """The page's module, with the arithmetic in the place of its import: an anywidget is one module."""
     page = (HERE / "memory_explorer.js").read_text(encoding="utf-8")
     arithmetic = (HERE / "memory_sum.js").read_text(encoding="utf-8")
-    module, replaced = SUM_IMPORT.subn(
-        lambda line: arithmetic, page
-    )  # a plain string's backslashes would be read
+    # A function, since in a plain string `subn` would interpret backslashes.
+    module, replaced = SUM_IMPORT.subn(lambda line: arithmetic, page)
     assert replaced == 1, "memory_explorer.js must import memory_sum.js in exactly one line"
     return module
 
