@@ -148,7 +148,7 @@ class _Hook(TorchFunctionMode):
 def apply_rule(
     rule: Rule | None, op: str, args: tuple, kwargs: dict, device_type: str, dtype: torch.dtype
 ) -> tuple[tuple, dict]:
-    """(args, kwargs) of an operation as its rule wants them; autograd records the casts.
+    """(args, kwargs) of an operation, cast as its rule requires; autograd records the casts.
 
     Raises RuntimeError for rule REFUSE, and where PROMOTE meets a 16-bit dtype other than the region's.
     """
