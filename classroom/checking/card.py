@@ -100,10 +100,9 @@ class Code:
         return self.source
 
     def html(self) -> str:
+        # No newlines: Markdown ends HTML at an empty line.
+        markup = (self.markup or html.escape(self.source)).replace("\n", "&#10;")
         # tabindex: a block that scrolls must be reachable from the keyboard
-        markup = (self.markup or html.escape(self.source)).replace(
-            "\n", "&#10;"
-        )  # Markdown ends HTML at an empty line
         return f'<pre tabindex="0">{markup}</pre>'
 
 

@@ -54,9 +54,8 @@ def formula(latex: str, display: str) -> str:
 
     from latex2mathml.converter import convert
 
-    latex = latex.replace(
-        "{aligned}", "{align*}"
-    )  # the converter knows only the second name of the same thing
+    # The converter knows only the second name of the same thing.
+    latex = latex.replace("{aligned}", "{align*}")
     # The converter's errors have no common class, and a page with the source of a formula is still a page.
     try:
         return convert(latex, display=display)

@@ -31,7 +31,8 @@ class Plan:
     zero_stage          0 to 3
     world_size          ranks, one per GPU
     offload             None, "optimizer" (stages 1 to 3) or "parameters" (stage 3): to the host's memory
-    device              "cuda" or "cpu": decides the default of `implementation` and the buffers of attention
+    device              "cuda" or "cpu": decides the default of `implementation`, and what attention, dropout and
+                        checkpointing allocate
     """
 
     model: object

@@ -55,9 +55,9 @@ class TensorBoard:
 
 def read_tensorboard(folder: str | Path) -> list[Record]:
     """The records in a folder of event files: the config, texts, then numbers by step. Numbers are floats."""
-    # No limit on the number of events: by default TensorBoard keeps a sample of them.
     accumulator = needed("tensorboard.backend.event_processing.event_accumulator", "tensorboard")
     tensor_util = importlib.import_module("tensorboard.util.tensor_util")
+    # 0: no limit on the number of events. By default TensorBoard keeps a sample of them.
     events = accumulator.EventAccumulator(str(folder), size_guidance={accumulator.TENSORS: 0}).Reload()
     config, texts, steps = {}, [], {}
     for tag in events.Tags()["tensors"]:

@@ -1,4 +1,4 @@
-"""Tell energy, CO2 and price of a run: measured where the machine has a meter, else estimated from assumptions.
+"""Tell the energy, CO2 and price of a run: measured where the machine has a meter, else estimated from assumptions.
 
     with EnergyMeter() as meter:
         train()

@@ -14,7 +14,7 @@ texts one at a time, which the tests check; without the mask they are not.
 The mask is [rows, 1, length, length], additive: 0 where a token may look, the dtype's lowest number elsewhere. It works
 with any transformers model, eager or SDPA. What it costs: it is quadratic in the length, and it rules out
 FlashAttention, which takes the lengths themselves (`cu_seqlens`) and needs a GPU. transformers (5.x) finds the blocks
-by itself where positions restart, if it is given no mask at all. Left out: that way.
+by itself where positions restart, if it is given no mask at all. Left out: FlashAttention.
 
 Source: Krell et al., Efficient sequence packing without cross-contamination, 2021 (arXiv:2107.02027), section 3.
 """
