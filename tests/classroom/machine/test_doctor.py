@@ -191,10 +191,10 @@ def test_the_trial_is_of_what_is_installed(monkeypatch):
 
 
 def test_importing_the_classroom_is_light():
-    """A check, a prediction and the doctor load neither torch nor numpy until they need them."""
+    """The machinery of checks, a prediction and the doctor load neither torch nor numpy until they need them."""
     code = (
         "import sys, classroom.machine.doctor, classroom.notebook.predict, classroom.notebook.show, "
-        "classroom.lectures.formats.exercises; "
+        "classroom.checking.exercise; "
         "print([m for m in ('torch', 'numpy', 'IPython', 'pygments', 'matplotlib') if m in sys.modules])"
     )
     result = subprocess.run(

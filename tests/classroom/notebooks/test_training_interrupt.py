@@ -14,8 +14,12 @@ from classroom.publish.execute import REPRODUCIBLE
 from classroom.publish.sources import read_source
 
 ROOT = Path(__file__).parents[3]
-SETTINGS = 'import torch; MODEL, PROFILE, SEED, STEPS = "tiny", "ci", 0, 12'
-BEFORE = ("torch.manual_seed", "from classroom.models.load import load", "def reply(")
+SETTINGS = """
+import torch
+from classroom import LossPlot, load
+MODEL, PROFILE, SEED, STEPS = "tiny", "ci", 0, 12
+"""
+BEFORE = ("torch.manual_seed", "model, tokenizer = load(", "def reply(")
 PATIENCE_SECONDS = 900  # a net: on a busy machine one cell may take minutes
 ADAPT, PREPARE, TRAIN = "trainable(", "run = training(", "plot = LossPlot("
 
