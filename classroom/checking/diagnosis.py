@@ -50,7 +50,7 @@ class Answers:
 
     @property
     def right(self) -> list[int]:
-        """The places of the right ones, or of a sample spread evenly."""
+        """Return the places of the right answers; if there are many, of an evenly spread sample."""
         wrong = set(self.wrong)
         return spread([place for place in range(len(self.given)) if place not in wrong], MOST_JUDGED)
 

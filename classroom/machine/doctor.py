@@ -144,7 +144,7 @@ def _torch_error() -> str | None:
 
 
 def _speeds(card: gpu.Gpu | None) -> tuple[speed.Speed, ...]:
-    """Nothing where the device does not compute, which the trial puts into words."""
+    """Measure the speeds; return () if the device cannot compute (the trial says why)."""
     try:
         return tuple(speed.measure_speeds("cuda" if card and card.used else "cpu"))
     except RuntimeError:

@@ -184,7 +184,7 @@ def first_difference(ours: str, theirs: str, *, drawing: bool = False) -> tuple[
 
 
 def tokens(text: str) -> list[str]:
-    """Cut the text into what stands between numbers and the numbers, in turn."""
+    """Split the text into pieces that alternate: text, number, text."""
     return NUMBER.split(PIXELS.sub(r"\1", text))
 
 

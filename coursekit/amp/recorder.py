@@ -69,7 +69,7 @@ class Recorder(TorchDispatchMode):
 
     @contextmanager
     def backward(self) -> Iterator[None]:
-        """Mark what runs within as backward."""
+        """Record what runs inside the `with` block as backward."""
         before = self._phase
         self._phase = "backward"
         try:

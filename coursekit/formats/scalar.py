@@ -235,7 +235,7 @@ def ulp(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> float:
 
 
 def neighbours(value: float | int | Fraction, fmt: FloatSpec | IntSpec) -> tuple[float | None, float | None]:
-    """(largest number below, smallest number above) the value, both strictly, in the format.
+    """Return the nearest numbers of the format strictly below and strictly above the value.
 
     Beyond the last finite number comes infinity if the format has it, else None. Raises ValueError for NaN.
 

@@ -120,7 +120,7 @@ class Allocations:
         return peaks
 
     def curve(self, at_least: int = 1) -> list[tuple[str, int]]:
-        """(phase, the sum) after each event of that many bytes or more."""
+        """Return (phase, the bytes then in use) after each event of `at_least` bytes or more."""
         sums = itertools.accumulate(nbytes for _, nbytes in self.events)
         pairs = zip(self.events, sums, strict=True)
         return [(phase, total) for (phase, nbytes), total in pairs if abs(nbytes) >= at_least]

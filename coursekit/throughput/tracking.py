@@ -111,7 +111,7 @@ class Jsonl:
     """A file of one record per line; an existing file is continued.
 
     A last line that a crash cut off is moved to `path` + ".damaged" when the file is opened, so that the lines after it
-    are whole again. Raises ValueError if an earlier line is damaged, since then it is not such a file.
+    are whole again. Raises ValueError if an earlier line is damaged: then the file is not such a log.
     """
 
     def __init__(self, path: str | Path):

@@ -62,7 +62,7 @@ def quantize_races() -> Iterator[Race]:
 
 
 def step_races() -> Iterator[Race]:
-    """One step of the 8-bit AdamW, of other libraries' and of 32-bit optimizers, on one tensor and on a model."""
+    """Time one step of 8-bit AdamW (ours and other libraries') and of 32-bit optimizers, on a tensor and on a model."""
     for elements in SIZES:
         yield step_race("step, one tensor", [torch.Size([elements])])
     yield step_race("step, tiny", shapes_of_tiny())

@@ -136,7 +136,7 @@ def adapter(targets, rank=16, name="llama-2-7b"):
 
 @functools.cache
 def bytes_per_parameter(dtype=torch.float32, eight_bit=False):
-    """{what: bytes per parameter} after backward and a step of AdamW, torch's or bitsandbytes' with 8 bits."""
+    """{what: bytes per parameter} after backward and one step of torch's AdamW or of bitsandbytes' 8-bit AdamW."""
     weight = nn.Parameter(torch.randn(512, 512).to(dtype))
     with quiet():
         if eight_bit:

@@ -102,7 +102,7 @@ def _():
 
 
 def _owners(lengths) -> list[int]:
-    """The number of its text, for each token of the row."""
+    """Return, for each token of the row, the number of the text that it belongs to."""
     return [text for text, length in enumerate(lengths) for _ in range(length)]
 
 
