@@ -8,7 +8,7 @@
 # - watch a run: profile it, find the lines that wait, log it through one interface, and give its energy with the
 #   assumptions behind it.
 #
-# *About 90 minutes, less than 2 GB of memory, no GPU, no network.* Times depend on the machine, so the committed
+# *About 90 minutes, less than 3 GB of memory, no GPU, no network.* Times depend on the machine, so the committed
 # notebook leaves them out: run the cells to see yours.
 
 # %% tags=["parameters"]
