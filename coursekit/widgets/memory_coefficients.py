@@ -23,14 +23,7 @@ from coursekit.memory.ledger import OPTIMIZERS
 from coursekit.memory.plan import Plan
 from coursekit.memory.planner import SIMULATED, played, shared
 from coursekit.memory.tape import ACTIVATIONS, GRADIENTS, TEMPORARY, Event
-from coursekit.memory.totals import (
-    CATEGORIES,
-    END_OF_BACKWARD,
-    FORWARD,
-    PHASES,
-    START_OF_BACKWARD,
-    totals,
-)
+from coursekit.memory.totals import CATEGORIES, END_OF_BACKWARD, FORWARD, PHASES, START_OF_BACKWARD, totals
 from coursekit.memory.validate import reject_impossible
 
 BATCHES, SEQUENCES = tuple(range(1, 65)), tuple(2**n for n in range(7, 14))

@@ -57,11 +57,7 @@ def fragment(module: str, css: str, state: dict, svg: str, alt: str, caption: st
     """
     widget_id = _digest(module + css + _json(state))
     script = SCRIPT.format(
-        module=_inline(module),
-        css=_json(css),
-        style_id=_digest(css),
-        state=_json(state),
-        widget_id=widget_id,
+        module=_inline(module), css=_json(css), style_id=_digest(css), state=_json(state), widget_id=widget_id
     )
     return f"{_figure(widget_id, svg, alt, caption)}\n\n{script}\n"
 

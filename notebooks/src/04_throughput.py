@@ -8,7 +8,7 @@
 # - watch a run: profile it, find the lines that wait, log it through one interface, and give its energy with the
 #   assumptions behind it.
 #
-# *About 90 minutes, less than 3 GB of memory, no GPU, no network.* Times depend on the machine, so the committed
+# *About 90 minutes, less than 2 GB of memory, no GPU, no network.* Times depend on the machine, so the committed
 # notebook leaves them out: run the cells to see yours.
 
 # %% tags=["parameters"]
@@ -128,8 +128,8 @@ for number in (0, 1, 0):
 
 # %% tags=["volatile"]
 workers = (0, 1) if PROFILE == "ci" else (0, 1, 2)
-loading = experiments.loading_epochs(workers, count=256)
-timings = meter.in_turns(loading, rounds=rounds, warmup=1)
+# in no variable: the workers live as long as their loader, and would keep their memory to the end
+timings = meter.in_turns(experiments.loading_epochs(workers, count=256), rounds=rounds, warmup=1)
 show(figures.speed_bars(timings), "Loading 256 texts, milliseconds")
 print(f"that is {timings['0 workers'].median / 16 * 1e3:.1f} ms per batch of 16 texts")
 
